@@ -1,0 +1,59 @@
+//! Tells the crate where the kernel object is, if there is one.
+//!
+//! `cargo xtask build-ebpf` puts it into the target folder. Without it the daemon is built all
+//! the same, has no kernel programs, and says so when it starts.
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+fn main() -> io::Result<()> {
+    println!("cargo::rustc-check-cfg=cfg(bpf_object)");
+    println!("cargo::rerun-if-env-changed=CARGO_TARGET_DIR");
+
+    println!("cargo::rustc-env=PONY_COMMIT={}", commit());
+
+    // Cargo watches the folder with all that is in it. A missing path would count as changed, and
+    // every build would begin here.
+    let folder = target_folder().join("bpf");
+    fs::create_dir_all(&folder)?;
+    println!("cargo::rerun-if-changed={}", folder.display());
+
+    let object = folder.join("pony");
+    if object.is_file() {
+        println!("cargo::rustc-cfg=bpf_object");
+        println!("cargo::rustc-env=PONY_BPF_OBJECT={}", object.display());
+    }
+    Ok(())
+}
+
+/// The commit that is built, for `--version` and the metrics; packagers without a checkout set
+/// `PONY_COMMIT`.
+fn commit() -> String {
+    println!("cargo::rerun-if-env-changed=PONY_COMMIT");
+    if let Ok(commit) = env::var("PONY_COMMIT") {
+        return commit;
+    }
+    let log = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.git/logs/HEAD");
+    if log.is_file() {
+        println!("cargo::rerun-if-changed={}", log.display());
+    }
+    let described = Command::new("git")
+        .args(["describe", "--always", "--dirty", "--tags"])
+        .output();
+    match described {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        _ => "unknown".to_owned(),
+    }
+}
+
+/// Where `cargo xtask build-ebpf` writes to.
+fn target_folder() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folder = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    root.join(folder)
+}

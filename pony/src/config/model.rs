@@ -1,0 +1,284 @@
+//! The checked configuration: what the rest of the daemon sees.
+//!
+//! Holds plain values only. It does not read, check or resolve anything; whoever holds a
+//! [`Config`] holds one that passed every check of [`super::parse`].
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use pony_common::limit::{Action, BandwidthLimit};
+
+use super::address::HostPort;
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub server: Server,
+    pub logging: Logging,
+    /// `None`: no metrics and no health endpoint.
+    pub metrics: Option<MetricsEndpoint>,
+    pub guard: Guard,
+    /// At least one, in the order of the file.
+    pub listeners: Vec<Listener>,
+}
+
+/// What concerns the process as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    pub name: String,
+    /// How long flows may go on after a stop was asked for.
+    pub shutdown_timeout: Duration,
+    /// How long the addresses of a target's name are kept.
+    pub resolve_ttl: Duration,
+}
+
+/// Where events and messages go; at least one is set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Logging {
+    pub syslog: Option<Syslog>,
+    /// The file that receives one JSON object a line.
+    pub json_file: Option<PathBuf>,
+    pub stdout: Option<StdoutFormat>,
+}
+
+/// How standard output is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StdoutFormat {
+    Text,
+    Json,
+}
+
+/// One syslog receiver.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Syslog {
+    pub transport: SyslogTransport,
+    pub tag: String,
+    /// The lowest severity that is sent.
+    pub priority: Severity,
+}
+
+/// The way to a syslog receiver.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SyslogTransport {
+    Udp(HostPort),
+    Tcp(HostPort),
+    /// A socket at this path.
+    Unix(PathBuf),
+    /// The first that exists of `/dev/log`, `/var/run/syslog`, `/var/run/log`.
+    Local,
+}
+
+/// How grave a message is.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Severity {
+    Debug,
+    #[default]
+    Info,
+    Warning,
+    Error,
+}
+
+/// Where Prometheus and health checks ask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricsEndpoint {
+    pub listen: HostPort,
+    /// Begins with `/` and is none of the health paths.
+    pub path: String,
+}
+
+/// Whether and where the kernel programs are attached.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Guard {
+    pub mode: GuardMode,
+    pub interfaces: Interfaces,
+}
+
+/// What to do about the kernel programs.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum GuardMode {
+    /// Never load them.
+    Off,
+    /// Try; say why not; go on.
+    #[default]
+    Auto,
+    /// Refuse to start without them.
+    Require,
+}
+
+/// The network interfaces that are guarded.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Interfaces {
+    /// All that are up, except loopback.
+    #[default]
+    Auto,
+    Names(Vec<String>),
+}
+
+/// A transport protocol that is forwarded.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+impl Protocol {
+    /// The name in configuration, logs and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One place where clients are accepted, with the policy there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Unique; without control characters.
+    pub name: Arc<str>,
+    pub protocol: Protocol,
+    /// Port 0: the kernel picks one.
+    pub listen: HostPort,
+    /// The wildcard IPv6 socket must leave IPv4 alone, because another listener has the port there.
+    pub v6_only: bool,
+    /// Its port is never 0.
+    pub target: HostPort,
+    pub access: Access,
+    pub limits: Limits,
+    pub tcp: Tcp,
+    pub udp: Udp,
+    pub session_log: SessionLog,
+}
+
+/// Who may use a listener. IPv4-mapped prefixes are stored as IPv4, host bits are zero.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Access {
+    /// Empty: nobody.
+    pub allow: Vec<IpNet>,
+    /// Wins over `allow`.
+    pub deny: Vec<IpNet>,
+    /// Counted, never limited.
+    pub exempt: Vec<IpNet>,
+}
+
+/// What one client, and all clients together, may use of a listener. `None` is unlimited.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Open connections or sessions of one client.
+    pub max_connections_per_ip: Option<u32>,
+    pub attempts: Option<AttemptLimit>,
+    pub bandwidth: Option<BandwidthLimit>,
+    /// Open connections or sessions of all clients.
+    pub max_total_connections: Option<u32>,
+    pub action: Action,
+    /// How many leading bits of an IPv6 address make a client, 1 to 128.
+    pub ipv6_prefix: u8,
+}
+
+/// How often one client may try within a sliding window.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AttemptLimit {
+    pub max: u32,
+    pub window: Duration,
+}
+
+/// How TCP flows are kept. `None` is no timeout.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tcp {
+    /// No progress from client to target or back by reading.
+    pub read_timeout: Option<Duration>,
+    /// No progress by writing.
+    pub write_timeout: Option<Duration>,
+    /// No byte in either direction.
+    pub idle_timeout: Option<Duration>,
+    pub connect_timeout: Duration,
+    /// `None`: keepalive is off.
+    pub keepalive: Option<Duration>,
+}
+
+/// How UDP sessions are kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Udp {
+    /// A session without a datagram for this long ends.
+    pub session_timeout: Duration,
+    /// The longest datagram that is forwarded, in bytes, 1 to 65536.
+    pub buffer_size: usize,
+}
+
+/// Which events of a flow or session are logged.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SessionLog {
+    pub start: bool,
+    pub close: bool,
+    /// An update after this much time.
+    pub interval: Option<Duration>,
+    /// An update after this many bytes.
+    pub bytes: Option<u64>,
+    /// Shorter sessions are not logged at their close.
+    pub min_duration: Duration,
+    /// Smaller sessions are not logged at their close.
+    pub min_bytes: u64,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections_per_ip: None,
+            attempts: None,
+            bandwidth: None,
+            max_total_connections: None,
+            action: Action::Drop,
+            ipv6_prefix: 64,
+        }
+    }
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self {
+            read_timeout: None,
+            write_timeout: None,
+            idle_timeout: None,
+            connect_timeout: 10 * SECOND,
+            keepalive: Some(15 * SECOND),
+        }
+    }
+}
+
+impl Default for Udp {
+    fn default() -> Self {
+        Self {
+            session_timeout: 30 * SECOND,
+            buffer_size: 4096,
+        }
+    }
+}
+
+impl SessionLog {
+    /// What a UDP listener logs unless told otherwise, and a TCP listener with a `logging:` block.
+    pub const SESSIONS: Self = Self {
+        start: true,
+        close: true,
+        interval: Some(Duration::from_mins(5)),
+        bytes: Some(100 * 1024 * 1024),
+        min_duration: Duration::ZERO,
+        min_bytes: 0,
+    };
+
+    /// What a TCP listener without a `logging:` block logs: every open and close, no updates.
+    pub const CONNECTIONS: Self = Self {
+        interval: None,
+        bytes: None,
+        ..Self::SESSIONS
+    };
+}
