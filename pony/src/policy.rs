@@ -1,0 +1,114 @@
+//! Who may use a listener, and how much of it.
+//!
+//! Owns the access lists, the limits, and the ledger of what every client has used. It knows no
+//! sockets, reads no clock and logs nothing: it is told who asks and when, and answers at once.
+//!
+//! The order of the questions, for a connection as for a session: denylist and allowlist,
+//! attempts, total, per client, room in the bandwidth window. The first that says no is the
+//! reason. Everything is per listener.
+//!
+//! What holds at every moment:
+//!
+//! - Every attempt that passes the access lists counts as an attempt, also a refused one.
+//! - The open counts are exact: a [`Permit`] is counted once and given back once.
+//! - Memory is bounded whatever the number of sources; `ledger` says how.
+//! - With `log_only` no limit refuses anything, and with exempt clients neither; both are counted.
+
+mod access;
+mod ledger;
+mod permit;
+mod total;
+mod usage;
+
+use std::{net::IpAddr, sync::Arc};
+
+use pony_common::{addr::Addr16, limit::Action, reason::Reason, time::Nanos};
+
+pub use self::permit::Permit;
+use self::{
+    access::{AccessList, Standing},
+    ledger::Ledger,
+    total::{Enforcement, Total},
+    usage::ClientLimits,
+};
+use crate::config::{Access, Limits};
+
+/// The rules of one listener, and what its clients have used.
+pub struct Policy {
+    access: AccessList,
+    action: Action,
+    ipv6_prefix: u8,
+    total: Total,
+    /// `None` if no limit concerns single clients.
+    ledger: Option<Ledger>,
+}
+
+impl Policy {
+    /// Remembers up to about `max_clients` clients (about 600 bytes each), none if no limit
+    /// concerns single clients.
+    pub fn new(access: &Access, limits: &Limits, max_clients: usize) -> Self {
+        Self {
+            access: AccessList::new(access),
+            action: limits.action,
+            ipv6_prefix: limits.ipv6_prefix,
+            total: Total::new(limits.max_total_connections),
+            ledger: ClientLimits::new(limits).map(|limits| Ledger::new(limits, max_clients)),
+        }
+    }
+
+    /// Decides about a new connection or session of `client`.
+    pub fn admit(self: &Arc<Self>, client: IpAddr, now: Nanos) -> Result<Permit, Reason> {
+        let client = client.to_canonical();
+        let standing = self.access.standing(client).ok_or(Reason::Acl)?;
+        let enforcement = self.enforcement(standing);
+        let (client, violation) = match &self.ledger {
+            Some(ledger) => {
+                let key = Addr16::from(client).prefix(self.ipv6_prefix);
+                let (client, violation) = ledger.admit(key, &self.total, enforcement, now)?;
+                (Some((key, client)), violation)
+            }
+            None => (None, self.total.open(None, enforcement)?),
+        };
+        Ok(Permit {
+            policy: Arc::clone(self),
+            client,
+            standing,
+            violation,
+        })
+    }
+
+    /// How many clients are over one of their limits now. Takes time for each of these only.
+    ///
+    /// With `log_only` it counts those that would be held back.
+    pub fn limited_clients(&self, now: Nanos) -> usize {
+        self.ledger.as_ref().map_or(0, |ledger| ledger.limited(now))
+    }
+
+    /// How many clients are remembered.
+    pub fn known_clients(&self) -> usize {
+        self.ledger.as_ref().map_or(0, Ledger::len)
+    }
+
+    /// How many connections or sessions are open.
+    pub fn open_now(&self) -> u32 {
+        self.total.open_now()
+    }
+
+    /// Forgets clients of which nothing counts any more. To be called about once a second.
+    pub fn forget_idle(&self, now: Nanos) {
+        if let Some(ledger) = &self.ledger {
+            ledger.forget_idle(now);
+        }
+    }
+
+    fn enforcement(&self, standing: Standing) -> Enforcement {
+        match (standing, self.action) {
+            (Standing::Exempt, _) => Enforcement::Ignore,
+            (Standing::Limited, Action::LogOnly) => Enforcement::Report,
+            (Standing::Limited, Action::Drop | Action::Throttle) => Enforcement::Refuse,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! What one client has used lately, and which of its limits that violates.
+
+use pony_common::{
+    limit::{
+        Action, AttemptLimit, Attempts, Bandwidth, BandwidthLimit, Charge, DatagramCharge, SLOTS,
+    },
+    reason::Reason,
+    time::Nanos,
+};
+
+use crate::config::Limits;
+
+/// The limits that concern one client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientLimits {
+    pub(super) attempts: Option<AttemptLimit>,
+    pub(super) connections: Option<u32>,
+    pub(super) bandwidth: Option<BandwidthLimit>,
+}
+
+impl ClientLimits {
+    /// `None` if no limit concerns single clients.
+    pub(super) fn new(limits: &Limits) -> Option<Self> {
+        let this = Self {
+            attempts: limits.attempts.map(|limit| AttemptLimit {
+                max: limit.max,
+                window: limit.window.into(),
+            }),
+            connections: limits.max_connections_per_ip,
+            bandwidth: limits.bandwidth.map(|limit| BandwidthLimit {
+                action: limits.action,
+                ..limit
+            }),
+        };
+        let is_any = this.attempts.is_some() || this.connections.is_some();
+        (is_any || this.bandwidth.is_some()).then_some(this)
+    }
+
+    /// How long after its last use a client has nothing left that could be held against it.
+    pub(super) fn memory(&self) -> Nanos {
+        let attempts = self.attempts.map_or(Nanos::ZERO, |limit| limit.window);
+        let bandwidth = self.bandwidth.map_or(Nanos::ZERO, |limit| limit.window);
+        let longest = attempts.max(bandwidth);
+        let slot = longest.0.div_ceil(SLOTS as u64 - 1);
+        longest.saturating_add(Nanos(slot))
+    }
+}
+
+/// The recent past of one client.
+#[derive(Debug, Default)]
+pub(super) struct Usage {
+    attempts: Attempts,
+    bandwidth: Bandwidth,
+    /// When something was last counted.
+    last: Nanos,
+    /// Whether the ledger lists the client as limited. Only the ledger changes it.
+    pub(super) is_listed: bool,
+}
+
+// About 600 bytes per client with its places in the tables; `Ledger` documents what that sums to.
+const _: () = assert!(size_of::<Usage>() == 152 + 296 + 8 + 8);
+
+impl Usage {
+    /// Counts an attempt of a client that has `open` connections, and answers which of its
+    /// limits the new one would violate.
+    pub(super) fn attempt(
+        &mut self,
+        limits: &ClientLimits,
+        open: u32,
+        now: Nanos,
+    ) -> Option<Reason> {
+        self.touch(now);
+        if let Some(limit) = &limits.attempts
+            && !self.attempts.admit(limit, now)
+        {
+            return Some(Reason::AttemptLimit);
+        }
+        if limits.connections.is_some_and(|max| open >= max) {
+            return Some(Reason::ConnectionLimit);
+        }
+        if let Some(limit) = &limits.bandwidth
+            && limit.action != Action::Throttle
+            && !self.bandwidth.has_room(limit, now)
+        {
+            return Some(Reason::BandwidthLimit);
+        }
+        None
+    }
+
+    pub(super) fn charge(&mut self, limit: &BandwidthLimit, want: u64, now: Nanos) -> Charge {
+        self.touch(now);
+        self.bandwidth.charge(limit, now, want)
+    }
+
+    pub(super) fn charge_datagram(
+        &mut self,
+        limit: &BandwidthLimit,
+        len: u64,
+        now: Nanos,
+    ) -> DatagramCharge {
+        self.touch(now);
+        self.bandwidth.charge_datagram(limit, now, len)
+    }
+
+    /// Counts bytes without asking.
+    pub(super) fn record(&mut self, limit: &BandwidthLimit, bytes: u64, now: Nanos) {
+        self.touch(now);
+        self.bandwidth.record(limit, now, bytes);
+    }
+
+    /// Whether a limit holds the client back now.
+    pub(super) fn is_limited(&mut self, limits: &ClientLimits, open: u32, now: Nanos) -> bool {
+        let has_attempts =
+            (limits.attempts.as_ref()).is_none_or(|limit| self.attempts.has_room(limit, now));
+        let has_bytes =
+            (limits.bandwidth.as_ref()).is_none_or(|limit| self.bandwidth.has_room(limit, now));
+        !has_attempts || !has_bytes || limits.connections.is_some_and(|max| open >= max)
+    }
+
+    pub(super) fn last_used(&self) -> Nanos {
+        self.last
+    }
+
+    fn touch(&mut self, now: Nanos) {
+        self.last = self.last.max(now);
+    }
+}
