@@ -1,0 +1,201 @@
+//! The figures and events of one flow or session, from admission to its close event.
+//!
+//! What holds: the gauge of active connections counts a record from `open` until it is dropped,
+//! exactly once; every record has one close event.
+
+use std::{
+    convert::Infallible,
+    future::pending,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use pony_common::reason::Reason;
+use tokio::time::sleep;
+
+use super::{ErrorKind, EventKind, FlowEvent, SessionLogger, recorder::Recorder};
+
+/// Which way payload goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Direction {
+    /// From client to target.
+    Sent,
+    /// From target to client.
+    Received,
+}
+
+/// See the module. Shared between the two directions.
+pub struct FlowRecord {
+    recorder: Arc<Recorder>,
+    source: SocketAddr,
+    opened: Instant,
+    connected: OnceLock<()>,
+    sent: Figures,
+    received: Figures,
+    logger: Mutex<SessionLogger>,
+}
+
+#[derive(Default)]
+struct Figures {
+    bytes: AtomicU64,
+    packets: AtomicU64,
+}
+
+impl FlowRecord {
+    pub(super) fn open(recorder: Arc<Recorder>, source: SocketAddr) -> Self {
+        recorder.metrics.accepted.inc();
+        recorder.metrics.active.inc();
+        let logger = SessionLogger::new(&recorder.session_log);
+        let should_log = logger.should_log_start();
+        let record = Self {
+            recorder,
+            source,
+            opened: Instant::now(),
+            connected: OnceLock::new(),
+            sent: Figures::default(),
+            received: Figures::default(),
+            logger: Mutex::new(logger),
+        };
+        if should_log {
+            record.log(EventKind::Open, None);
+        }
+        record
+    }
+
+    /// The target is connected: from here on it counts for the histogram of durations.
+    pub fn connected(&self) {
+        self.connected.get_or_init(|| ());
+    }
+
+    /// Bytes of a stream were taken by the receiving socket.
+    pub fn moved(&self, direction: Direction, bytes: u64) {
+        let metrics = &self.recorder.metrics;
+        let (figures, counter) = match direction {
+            Direction::Sent => (&self.sent, &metrics.bytes_sent),
+            Direction::Received => (&self.received, &metrics.bytes_received),
+        };
+        figures.bytes.fetch_add(bytes, Relaxed);
+        counter.inc_by(bytes);
+    }
+
+    /// A datagram was sent on.
+    pub fn datagram_moved(&self, direction: Direction, bytes: u64) {
+        self.moved(direction, bytes);
+        let metrics = &self.recorder.metrics;
+        let (figures, counter) = match direction {
+            Direction::Sent => (&self.sent, &metrics.packets_sent),
+            Direction::Received => (&self.received, &metrics.packets_received),
+        };
+        figures.packets.fetch_add(1, Relaxed);
+        counter.inc();
+    }
+
+    /// The client is over its bandwidth, which is only observed.
+    pub fn violated(&self) {
+        self.recorder
+            .violated(self.client(), Reason::BandwidthLimit);
+    }
+
+    /// The flow ends, or a datagram is dropped, because the client is over its bandwidth.
+    pub fn over_bandwidth(&self) {
+        self.recorder.over_bandwidth(self.client());
+    }
+
+    /// A datagram of `len` bytes is longer than `longest`.
+    pub fn too_long(&self, len: usize, longest: usize) {
+        self.recorder.too_long(len, longest);
+    }
+
+    /// A datagram found no room to wait for the session to open.
+    pub fn dropped_while_opening(&self) {
+        self.recorder.dropped_while_opening(self.client());
+    }
+
+    /// A datagram could not be moved.
+    pub fn failed(&self, kind: ErrorKind, error: &io::Error) {
+        self.recorder.relay_failed(self.source, kind, error);
+    }
+
+    /// Logs updates when they are due, for ever. Looks once a second, so a threshold of bytes is
+    /// noticed up to a second late.
+    pub async fn log_updates(&self) -> Infallible {
+        let rules = &self.recorder.session_log;
+        if rules.interval.is_none() && rules.bytes.is_none() {
+            return pending().await;
+        }
+        loop {
+            sleep(UPDATE_CHECK).await;
+            let mut logger = self.logger.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = logger.update(self.opened.elapsed(), self.bytes());
+            drop(logger);
+            if due {
+                self.log(EventKind::Update, None);
+            }
+        }
+    }
+
+    /// Logs the end, with what caused it unless that was ordinary.
+    pub fn close(&self, error: Option<String>) {
+        let duration = self.opened.elapsed();
+        if self.connected.get().is_some() {
+            self.recorder
+                .metrics
+                .duration
+                .observe(duration.as_secs_f64());
+        }
+        let logger = self.logger.lock().unwrap_or_else(PoisonError::into_inner);
+        let should_log = logger.should_log_close(duration, self.bytes());
+        drop(logger);
+        if should_log {
+            self.log(EventKind::Close, error);
+        }
+    }
+
+    fn client(&self) -> IpAddr {
+        self.source.ip()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.sent
+            .bytes
+            .load(Relaxed)
+            .saturating_add(self.received.bytes.load(Relaxed))
+    }
+
+    fn log(&self, kind: EventKind, error: Option<String>) {
+        let recorder = &self.recorder;
+        let is_open = kind == EventKind::Open;
+        recorder.log.flow(FlowEvent {
+            at: SystemTime::now(),
+            kind,
+            listener: Arc::clone(&recorder.listener),
+            protocol: recorder.protocol,
+            source: self.source,
+            target: Arc::clone(&recorder.target),
+            bytes_sent: self.sent.bytes.load(Relaxed),
+            bytes_received: self.received.bytes.load(Relaxed),
+            packets_sent: self.sent.packets.load(Relaxed),
+            packets_received: self.received.packets.load(Relaxed),
+            duration: if is_open {
+                Duration::ZERO
+            } else {
+                self.opened.elapsed()
+            },
+            error,
+        });
+    }
+}
+
+impl Drop for FlowRecord {
+    fn drop(&mut self) {
+        self.recorder.metrics.active.dec();
+    }
+}
+
+/// How often a flow with update thresholds looks at its figures.
+const UPDATE_CHECK: Duration = Duration::from_secs(1);

@@ -1,0 +1,178 @@
+//! What one listener reports: refusals, violations, errors, and the records of its flows.
+//!
+//! Every event is counted; what traffic can trigger is logged at most once a second per kind, with
+//! how many lines were left out.
+
+use std::{
+    fmt::Display,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
+
+use pony_common::reason::Reason;
+use tracing::{error, info, warn};
+
+use super::{ErrorKind, FlowRecord, ListenerMetrics, Log, Throttle};
+use crate::config::{self, HostPort, Protocol, SessionLog};
+
+/// The reporting side of one listener.
+pub struct Recorder {
+    pub(super) listener: Arc<str>,
+    pub(super) protocol: Protocol,
+    pub(super) target: Arc<HostPort>,
+    pub(super) session_log: SessionLog,
+    pub(super) metrics: Arc<ListenerMetrics>,
+    pub(super) log: Log,
+    throttles: Throttles,
+}
+
+/// One per kind of line that traffic can trigger.
+#[derive(Default)]
+struct Throttles {
+    denied: Throttle,
+    limited: Throttle,
+    violated: Throttle,
+    over_bandwidth: Throttle,
+    accept: Throttle,
+    connect: Throttle,
+    too_long: Throttle,
+    opening: Throttle,
+    relay: Throttle,
+}
+
+impl Recorder {
+    /// For the listener that `config` describes.
+    pub fn new(config: &config::Listener, metrics: Arc<ListenerMetrics>, log: Log) -> Self {
+        Self {
+            listener: Arc::clone(&config.name),
+            protocol: config.protocol,
+            target: Arc::new(config.target.clone()),
+            session_log: config.session_log.clone(),
+            metrics,
+            log,
+            throttles: Throttles::default(),
+        }
+    }
+
+    /// How many clients are over a limit now.
+    pub fn set_limited_clients(&self, clients: usize) {
+        self.metrics
+            .limited_clients
+            .set(i64::try_from(clients).unwrap_or(i64::MAX));
+    }
+
+    /// Begins the record of an admitted client.
+    pub fn open(self: &Arc<Self>, source: SocketAddr) -> FlowRecord {
+        FlowRecord::open(Arc::clone(self), source)
+    }
+
+    /// A client was refused.
+    pub fn refused(&self, client: IpAddr, reason: Reason) {
+        self.metrics.refused(reason);
+        let (throttle, text) = match reason {
+            Reason::Acl => (&self.throttles.denied, "Connection denied by ACL"),
+            _ => (&self.throttles.limited, "Connection denied by rate limit"),
+        };
+        if let Some(Turn { suppressed }) = turn(throttle) {
+            let (listener, reason) = (&*self.listener, reason.as_str());
+            info!(listener, client_ip = %client, reason, suppressed, "{text}");
+        }
+    }
+
+    /// A client is over a limit that is only observed.
+    pub fn violated(&self, client: IpAddr, reason: Reason) {
+        self.metrics.violated(reason);
+        if let Some(Turn { suppressed }) = turn(&self.throttles.violated) {
+            let (listener, reason) = (&*self.listener, reason.as_str());
+            warn!(listener, client_ip = %client, reason, suppressed, "Limit exceeded (log_only mode)");
+        }
+    }
+
+    /// A client's flow was ended, or its datagram dropped, for its bandwidth.
+    pub(super) fn over_bandwidth(&self, client: IpAddr) {
+        self.metrics.limit_hit(Reason::BandwidthLimit);
+        if let Some(Turn { suppressed }) = turn(&self.throttles.over_bandwidth) {
+            let listener = &*self.listener;
+            let text = match self.protocol {
+                Protocol::Tcp => "Connection dropped: bandwidth limit exceeded",
+                Protocol::Udp => "Packet dropped: bandwidth limit exceeded",
+            };
+            info!(listener, client_ip = %client, suppressed, "{text}");
+        }
+    }
+
+    /// The listening socket had no client for us, but an error.
+    pub fn listen_failed(&self, error: &io::Error) {
+        self.metrics.error(ErrorKind::Accept);
+        if let Some(Turn { suppressed }) = turn(&self.throttles.accept) {
+            let listener = &*self.listener;
+            let text = match self.protocol {
+                Protocol::Tcp => "Accept error",
+                Protocol::Udp => "UDP read error",
+            };
+            warn!(listener, %error, suppressed, "{text}");
+        }
+    }
+
+    /// There is no connection to the target for this client.
+    pub fn connect_failed(&self, client: IpAddr, kind: ErrorKind, error: &dyn Display) {
+        let text = match self.protocol {
+            Protocol::Tcp => "Failed to connect to target",
+            Protocol::Udp => "Failed to create UDP session",
+        };
+        self.metrics.error(kind);
+        if let Some(Turn { suppressed }) = turn(&self.throttles.connect) {
+            let (listener, target) = (&*self.listener, &self.target);
+            error!(listener, %target, client_ip = %client, %error, suppressed, "{text}");
+        }
+    }
+
+    /// A datagram is longer than the listener forwards.
+    pub fn too_long(&self, len: usize, longest: usize) {
+        self.metrics.error(ErrorKind::DatagramTooLong);
+        if let Some(Turn { suppressed }) = turn(&self.throttles.too_long) {
+            let listener = &*self.listener;
+            warn!(
+                listener,
+                len, longest, suppressed, "Datagram dropped: longer than udp.buffer_size"
+            );
+        }
+    }
+
+    /// A client sent more than may wait while its session is being opened.
+    pub(super) fn dropped_while_opening(&self, client: IpAddr) {
+        self.metrics.error(ErrorKind::SessionQueueFull);
+        if let Some(Turn { suppressed }) = turn(&self.throttles.opening) {
+            let listener = &*self.listener;
+            warn!(listener, client_ip = %client, suppressed, "Packet dropped: session is not open yet");
+        }
+    }
+
+    /// A datagram could not be moved.
+    pub(super) fn relay_failed(&self, client: SocketAddr, kind: ErrorKind, error: &io::Error) {
+        self.metrics.error(kind);
+        if let Some(Turn { suppressed }) = turn(&self.throttles.relay) {
+            let listener = &*self.listener;
+            let text = match kind {
+                ErrorKind::TargetRead => "Failed to read from target",
+                ErrorKind::TargetWrite => "Failed to write to target",
+                _ => "Failed to write to client",
+            };
+            warn!(listener, session = %client, %error, suppressed, "{text}");
+        }
+    }
+}
+
+/// A line may be written.
+struct Turn {
+    /// For how many others it stands, if any.
+    suppressed: Option<u64>,
+}
+
+fn turn(throttle: &Throttle) -> Option<Turn> {
+    let count = throttle.allow(Instant::now())?;
+    let suppressed = (count > 0).then_some(count);
+    Some(Turn { suppressed })
+}
