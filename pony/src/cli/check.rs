@@ -1,0 +1,101 @@
+//! `pony check`: is this configuration right, and would it start here?
+
+use std::{net::ToSocketAddrs as _, process::ExitCode};
+
+use super::{ConfigFile, load, output};
+use crate::{
+    config::{Config, Host, HostPort, Listener, Loaded, Protocol},
+    listen::{bind_tcp, bind_udp},
+};
+
+#[derive(clap::Args, Debug)]
+pub(super) struct Options {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Only read the file: do not resolve names and do not try to bind. For the file of a
+    /// PacketPony that is running, or of another machine.
+    #[arg(long)]
+    offline: bool,
+}
+
+pub(super) fn main(options: &Options) -> ExitCode {
+    let file = &options.file.config;
+    let Loaded { config, warnings } = match load::config(file) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    for warning in &warnings {
+        output::complain(&format!("warning: {warning}"));
+    }
+    let problems = if options.offline {
+        Vec::new()
+    } else {
+        try_out(&config)
+    };
+    for problem in &problems {
+        output::complain(&format!("{}: {problem}", file.display()));
+    }
+    if !problems.is_empty() {
+        return ExitCode::FAILURE;
+    }
+    let checked = if options.offline {
+        "the file is right"
+    } else {
+        "the file is right and its addresses can be had"
+    };
+    output::say(&format!(
+        "{}: {checked} ({})",
+        file.display(),
+        summary(&config)
+    ));
+    ExitCode::SUCCESS
+}
+
+fn summary(config: &Config) -> String {
+    match config.listeners.len() {
+        1 => "1 listener".to_owned(),
+        count => format!("{count} listeners"),
+    }
+}
+
+/// Does what a start would do first, and undoes it.
+fn try_out(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    // Kept until the end: two addresses that exclude each other must meet.
+    let mut bound_tcp = Vec::new();
+    let mut bound_udp = Vec::new();
+    for listener in &config.listeners {
+        let result =
+            match listener.protocol {
+                Protocol::Tcp => bind_tcp(&listener.listen, listener.v6_only)
+                    .map(|socket| bound_tcp.push(socket)),
+                Protocol::Udp => bind_udp(&listener.listen, listener.v6_only)
+                    .map(|socket| bound_udp.push(socket)),
+            };
+        if let Err(error) = result {
+            problems.push(format!("listener {}: {error}", listener.name));
+        }
+        problems.extend(unresolvable(listener));
+    }
+    if let Some(metrics) = &config.metrics
+        && let Err(error) = bind_tcp(&metrics.listen, false)
+    {
+        problems.push(format!("metrics.prometheus: {error}"));
+    }
+    problems
+}
+
+fn unresolvable(listener: &Listener) -> Option<String> {
+    let HostPort {
+        host: Host::Name(name),
+        port,
+    } = &listener.target
+    else {
+        return None;
+    };
+    let error = (name.as_str(), *port).to_socket_addrs().err()?;
+    Some(format!(
+        "listener {}: cannot resolve target_address {}: {error}",
+        listener.name, listener.target
+    ))
+}

@@ -1,0 +1,144 @@
+//! `pony run`: serve until told to stop.
+
+use std::{io, path::Path, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    select,
+    signal::unix::{Signal, SignalKind, signal},
+};
+use tracing::{info, level_filters::LevelFilter, warn};
+use tracing_subscriber::layer::SubscriberExt as _;
+
+use super::{load, output};
+use crate::{
+    config::{Config, Errors, Loaded, Problem},
+    daemon::Daemon,
+    observe::{Log, Metrics, Sinks, tracing_layer},
+    sys,
+};
+
+pub(super) fn main(file: &Path) -> ExitCode {
+    let loaded = match load::config(file) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    serve(loaded, &file.display().to_string(), |_daemon| {})
+}
+
+/// Runs the daemon in a runtime of its own; `ready` is called once it serves.
+pub(super) fn serve(loaded: Loaded, source: &str, ready: impl FnOnce(&Daemon)) -> ExitCode {
+    match run_to_end(loaded, source, ready) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&format!("pony: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_to_end(loaded: Loaded, source: &str, ready: impl FnOnce(&Daemon)) -> Result<()> {
+    let Loaded { config, warnings } = loaded;
+    let open_files = sys::raise_open_files();
+    let metrics = Metrics::new().context("cannot set up metrics")?;
+    let (log, sinks) = Log::start(&config.logging, &metrics).context("cannot start logging")?;
+    let subscriber =
+        tracing_subscriber::registry().with(tracing_layer(log.clone(), LevelFilter::INFO));
+    tracing::subscriber::set_global_default(subscriber).context("cannot set up logging")?;
+
+    let version = env!("CARGO_PKG_VERSION");
+    info!(
+        version,
+        server = config.server.name,
+        config = source,
+        open_files,
+        "PacketPony starting"
+    );
+    log_warnings(&warnings);
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let result = runtime.block_on(run(config, log, metrics, &sinks, ready));
+    // Look-ups that hang in the system's resolver are not waited for.
+    runtime.shutdown_background();
+    if let Err(error) = sinks.flush(FLUSH_TIME) {
+        output::complain(&format!("pony: {error}"));
+    }
+    result
+}
+
+/// What `pony check` prints belongs in the log of a daemon.
+fn log_warnings(warnings: &[Problem]) {
+    for warning in warnings.iter().take(Errors::MOST) {
+        let Problem {
+            file,
+            line,
+            key,
+            value,
+            message: problem,
+            remedy,
+        } = warning;
+        let file = file.display();
+        warn!(%file, line, key, value, problem, remedy, "Configuration");
+    }
+    if let Some(omitted) = warnings.len().checked_sub(Errors::MOST + 1) {
+        warn!(
+            more = omitted + 1,
+            "Configuration warnings left out: see `pony check`"
+        );
+    }
+}
+
+async fn run(
+    config: Config,
+    log: Log,
+    metrics: Metrics,
+    sinks: &Sinks,
+    ready: impl FnOnce(&Daemon),
+) -> Result<()> {
+    // Before anything else, so that no signal finds the default action in place.
+    let mut signals = Signals::new().context("cannot listen for signals")?;
+    let count = config.listeners.len();
+    let daemon = Daemon::start(config, log, metrics).await?;
+    info!(listeners = count, "PacketPony is running");
+    ready(&daemon);
+
+    let signal = signals.stop(sinks).await;
+    info!(signal, "Received shutdown signal");
+    let second = async {
+        signals.stop(sinks).await;
+    };
+    daemon.stop(second).await;
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a signal to stop; serves the others meanwhile.
+    async fn stop(&mut self, sinks: &Sinks) -> &'static str {
+        loop {
+            select! {
+                _ = self.terminate.recv() => return "terminated",
+                _ = self.interrupt.recv() => return "interrupt",
+                _ = self.hangup.recv() => {
+                    sinks.reopen();
+                    info!("Log files reopened");
+                }
+            }
+        }
+    }
+}
+
+/// How long the last log lines have to be written when a sink does not take them.
+const FLUSH_TIME: Duration = Duration::from_secs(2);

@@ -1,0 +1,324 @@
+//! Life of the process: start, serve, stop.
+//!
+//! Puts the parts together and takes them apart in the right order. Decides nothing about traffic.
+//!
+//! What always holds: `/ready` is true only while every listener is bound and the daemon is not
+//! stopping; after [`Daemon::stop`] every flow and session has had its close event.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    net::TcpListener,
+    select,
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    config::{self, Config, Protocol},
+    kernel::{self, GuardListener},
+    listen::{BindError, Gates, ListenSocket, Service, bind_tcp, bind_udp, serve_tcp, serve_udp},
+    observe::{self, Health, Log, Metrics, MetricsError, Recorder},
+    policy::Policy,
+    sys,
+    target::Resolver,
+};
+
+/// Why the daemon could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener's address, or that of the metrics, cannot be had.
+    #[error("{what}: {source}")]
+    Bind {
+        /// Which listener.
+        what: String,
+        /// What the kernel said.
+        source: BindError,
+    },
+    /// A bound socket cannot be used.
+    #[error("{what}: cannot set up its socket: {source}")]
+    Socket {
+        /// Which listener.
+        what: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The metrics' registry refused a metric.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The kernel programs are required and cannot be had.
+    #[error("guard.mode is \"require\", but {0}")]
+    Kernel(#[from] kernel::StartError),
+}
+
+/// A running daemon.
+pub struct Daemon {
+    gates: Gates,
+    health: Arc<Health>,
+    guard: Option<kernel::Guard>,
+    addresses: Vec<SocketAddr>,
+    metrics_address: Option<SocketAddr>,
+    metrics_server: Option<MetricsServer>,
+    shutdown_timeout: Duration,
+}
+
+struct MetricsServer {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// A bound listener whose loop does not run yet.
+struct Bound {
+    service: Arc<Service>,
+    socket: BoundSocket,
+    address: SocketAddr,
+}
+
+enum BoundSocket {
+    Tcp(TcpListener),
+    Udp(ListenSocket),
+}
+
+impl Daemon {
+    /// Binds every socket, attaches the kernel programs, and serves.
+    ///
+    /// If it fails, nothing is left behind. Needs a tokio runtime.
+    pub async fn start(config: Config, log: Log, metrics: Metrics) -> Result<Self, StartError> {
+        let gates = Gates::default();
+        let resolver = Arc::new(Resolver::new(config.server.resolve_ttl));
+        let names = config
+            .listeners
+            .iter()
+            .map(|listener| Arc::clone(&listener.name));
+        let health = Arc::new(Health::new(names));
+
+        let metrics_socket = config.metrics.as_ref().map(bind_metrics).transpose()?;
+        let mut bound = Vec::with_capacity(config.listeners.len());
+        for listener in config.listeners {
+            bound.push(bind(listener, &log, &metrics, &resolver, &gates)?);
+        }
+        let guard = start_guard(&config.guard, &bound, &metrics).await?;
+
+        let metrics_address = metrics_socket
+            .as_ref()
+            .and_then(|(socket, _)| socket.local_addr().ok());
+        let metrics_server = metrics_socket.map(|(socket, path)| {
+            MetricsServer::start(socket, path, metrics.clone(), Arc::clone(&health))
+        });
+        metrics.set_config_loaded(SystemTime::now());
+        let addresses = bound.iter().map(|bound| bound.address).collect();
+        tokio::spawn(keep_house(
+            bound.iter().map(Bound::service).collect(),
+            gates.cut.clone(),
+        ));
+        for bound in bound {
+            health.set_bound(&bound.service.config.name);
+            bound.serve(&gates);
+        }
+        Ok(Self {
+            gates,
+            health,
+            guard,
+            addresses,
+            metrics_address,
+            metrics_server,
+            shutdown_timeout: config.server.shutdown_timeout,
+        })
+    }
+
+    /// Where the listeners listen, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where metrics and health are served.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// Stops: no new clients, the open ones have `server.shutdown_timeout` to end by themselves,
+    /// or until `hurry` is ready; then the rest is cut.
+    pub async fn stop(self, hurry: impl Future<Output = ()>) {
+        self.health.set_stopping();
+        info!(timeout = ?self.shutdown_timeout, "Starting graceful shutdown");
+        self.gates.stop.cancel();
+        self.gates.tasks.close();
+        select! {
+            biased;
+            () = self.gates.tasks.wait() => {}
+            () = hurry => warn!(open = self.gates.tasks.len(), "Cutting what is still open: second signal"),
+            () = sleep(self.shutdown_timeout) => {
+                warn!(open = self.gates.tasks.len(), "Graceful shutdown timeout exceeded");
+            }
+        }
+        self.gates.cut.cancel();
+        if timeout(CUT_TIME, self.gates.tasks.wait()).await.is_err() {
+            warn!(
+                open = self.gates.tasks.len(),
+                "Some connections did not end when they were cut"
+            );
+        }
+        drop(self.guard);
+        if let Some(server) = self.metrics_server {
+            server.stop().await;
+        }
+        info!("PacketPony stopped gracefully");
+    }
+}
+
+impl MetricsServer {
+    fn start(socket: TcpListener, path: String, metrics: Metrics, health: Arc<Health>) -> Self {
+        if let Ok(address) = socket.local_addr() {
+            info!(%address, path, "Prometheus metrics server started");
+        }
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(observe::serve(socket, path, metrics, health, stop.clone()));
+        Self { stop, task }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        // A scraper that does not take its answer is not waited for.
+        drop(timeout(CUT_TIME, self.task).await);
+    }
+}
+
+impl Bound {
+    fn service(&self) -> Arc<Service> {
+        Arc::clone(&self.service)
+    }
+
+    fn serve(self, gates: &Gates) {
+        let config = &self.service.config;
+        let (listener, target) = (&*config.name, &config.target);
+        match self.socket {
+            BoundSocket::Tcp(socket) => {
+                info!(listener, address = %self.address, %target, "TCP listener started");
+                gates.tasks.spawn(serve_tcp(self.service, socket));
+            }
+            BoundSocket::Udp(socket) => {
+                info!(listener, address = %self.address, %target, "UDP listener started");
+                gates.tasks.spawn(serve_udp(self.service, socket));
+            }
+        }
+    }
+
+    fn guard_listener(&self) -> GuardListener {
+        let config = &self.service.config;
+        GuardListener {
+            name: Arc::clone(&config.name),
+            protocol: config.protocol,
+            addr: self.address,
+            v6_only: config.v6_only,
+            ipv6_prefix: config.limits.ipv6_prefix,
+        }
+    }
+}
+
+fn bind(
+    config: config::Listener,
+    log: &Log,
+    metrics: &Metrics,
+    resolver: &Arc<Resolver>,
+    gates: &Gates,
+) -> Result<Bound, StartError> {
+    let what = format!("listener {}", config.name);
+    let (socket, address) = open_socket(&config, &what)?;
+    let listener_metrics = metrics.listener(&config.name, config.protocol)?;
+    let service = Service {
+        policy: Arc::new(Policy::new(&config.access, &config.limits, MOST_CLIENTS)),
+        recorder: Arc::new(Recorder::new(&config, listener_metrics, log.clone())),
+        config,
+        resolver: Arc::clone(resolver),
+        gates: gates.clone(),
+    };
+    Ok(Bound {
+        service: Arc::new(service),
+        socket,
+        address,
+    })
+}
+
+fn open_socket(
+    config: &config::Listener,
+    what: &str,
+) -> Result<(BoundSocket, SocketAddr), StartError> {
+    let bind_error = |source| StartError::Bind {
+        what: what.to_owned(),
+        source,
+    };
+    let socket_error = |source| StartError::Socket {
+        what: what.to_owned(),
+        source,
+    };
+    match config.protocol {
+        Protocol::Tcp => {
+            let socket = bind_tcp(&config.listen, config.v6_only).map_err(bind_error)?;
+            let address = socket.local_addr().map_err(socket_error)?;
+            let socket = TcpListener::from_std(socket).map_err(socket_error)?;
+            Ok((BoundSocket::Tcp(socket), address))
+        }
+        Protocol::Udp => {
+            let socket = bind_udp(&config.listen, config.v6_only).map_err(bind_error)?;
+            let address = socket.local_addr().map_err(socket_error)?;
+            let socket = ListenSocket::new(socket).map_err(socket_error)?;
+            Ok((BoundSocket::Udp(socket), address))
+        }
+    }
+}
+
+fn bind_metrics(config: &config::MetricsEndpoint) -> Result<(TcpListener, String), StartError> {
+    let what = "metrics.prometheus".to_owned();
+    match bind_tcp(&config.listen, false) {
+        Err(source) => Err(StartError::Bind { what, source }),
+        Ok(socket) => match TcpListener::from_std(socket) {
+            Err(source) => Err(StartError::Socket { what, source }),
+            Ok(socket) => Ok((socket, config.path.clone())),
+        },
+    }
+}
+
+async fn start_guard(
+    config: &config::Guard,
+    bound: &[Bound],
+    metrics: &Metrics,
+) -> Result<Option<kernel::Guard>, StartError> {
+    let listeners: Vec<_> = bound.iter().map(Bound::guard_listener).collect();
+    let guard = kernel::start(config, &listeners).await?;
+    if let Some(guard) = &guard {
+        metrics.register(Box::new(guard.collector().map_err(MetricsError::from)?))?;
+    }
+    Ok(guard)
+}
+
+/// Once a second: forgets clients that used nothing lately, and counts those that are limited.
+async fn keep_house(services: Vec<Arc<Service>>, end: CancellationToken) {
+    let mut ticks = interval(HOUSEKEEPING);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    while end.run_until_cancelled(ticks.tick()).await.is_some() {
+        let now = sys::now();
+        for service in &services {
+            service.policy.forget_idle(now);
+            service
+                .recorder
+                .set_limited_clients(service.policy.limited_clients(now));
+        }
+    }
+}
+
+/// How many clients a listener's ledger remembers besides those that have something open. The
+/// coldest is forgotten first; at a few hundred bytes each this bounds the ledger to some 60 MB.
+const MOST_CLIENTS: usize = 100_000;
+
+/// How long flows that were cut have to log their end.
+const CUT_TIME: Duration = Duration::from_secs(2);
+
+/// How often idle clients are forgotten.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);

@@ -1,0 +1,171 @@
+//! Binding: from a configured address to a listening socket.
+//!
+//! Says what to do about the usual failures. Does not accept and does not receive.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _, UdpSocket},
+};
+
+use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
+
+use crate::config::{Host, HostPort, Protocol};
+
+/// Why a listening socket could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {protocol} {address}: {source}{hint}")]
+pub struct BindError {
+    protocol: &'static str,
+    address: HostPort,
+    hint: &'static str,
+    source: io::Error,
+}
+
+/// Binds a TCP listener. `v6_only` keeps a wildcard IPv6 socket from taking IPv4 clients as well.
+pub fn bind_tcp(address: &HostPort, v6_only: bool) -> Result<TcpListener, BindError> {
+    bind(address, v6_only, Protocol::Tcp).map(Into::into)
+}
+
+/// Binds a UDP socket. `v6_only` as for [`bind_tcp`].
+pub fn bind_udp(address: &HostPort, v6_only: bool) -> Result<UdpSocket, BindError> {
+    bind(address, v6_only, Protocol::Udp).map(Into::into)
+}
+
+fn bind(address: &HostPort, v6_only: bool, protocol: Protocol) -> Result<Socket, BindError> {
+    open(address, v6_only, protocol).map_err(|source| BindError {
+        protocol: protocol.as_str(),
+        address: address.clone(),
+        hint: hint(&source),
+        source,
+    })
+}
+
+fn open(address: &HostPort, v6_only: bool, protocol: Protocol) -> io::Result<Socket> {
+    let resolved = to_socket_addr(address)?;
+    match open_at(resolved, v6_only, protocol) {
+        // A host without IPv6: "any address" is then any IPv4 address.
+        Err(error)
+            if address.host == Host::Any && error.raw_os_error() == Some(libc::EAFNOSUPPORT) =>
+        {
+            let any_v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port);
+            open_at(any_v4, v6_only, protocol)
+        }
+        result => result,
+    }
+}
+
+fn open_at(address: SocketAddr, v6_only: bool, protocol: Protocol) -> io::Result<Socket> {
+    let (kind, number) = match protocol {
+        Protocol::Tcp => (Type::STREAM, SocketProtocol::TCP),
+        Protocol::Udp => (Type::DGRAM, SocketProtocol::UDP),
+    };
+    let socket = Socket::new(
+        Domain::for_address(address),
+        kind.nonblocking(),
+        Some(number),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(v6_only)?;
+    }
+    if protocol == Protocol::Tcp {
+        // Without it a restart fails while connections of the last run are in TIME-WAIT. For UDP
+        // it would let two processes share the port unnoticed.
+        socket.set_reuse_address(true)?;
+    }
+    socket.bind(&address.into())?;
+    if protocol == Protocol::Tcp {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(socket)
+}
+
+/// The first address of a name, IPv4 before IPv6, as the original chooses.
+fn to_socket_addr(address: &HostPort) -> io::Result<SocketAddr> {
+    let ip = match &address.host {
+        Host::Any => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        Host::Ip(ip) => *ip,
+        Host::Name(name) => {
+            let found: Vec<_> = (name.as_str(), address.port).to_socket_addrs()?.collect();
+            let v4_first = found.iter().find(|a| a.is_ipv4()).or(found.first());
+            v4_first
+                .ok_or_else(|| io::Error::other("the name has no address"))?
+                .ip()
+        }
+    };
+    Ok(SocketAddr::new(ip, address.port))
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => " (see who has it with `ss -lntup`)",
+        Some(libc::EACCES) => " (ports below 1024 need root or CAP_NET_BIND_SERVICE)",
+        Some(libc::EADDRNOTAVAIL) => " (no interface of this machine has that address)",
+        _ => "",
+    }
+}
+
+/// As many connections as may wait for `accept`; the kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loopback(port: u16) -> HostPort {
+        HostPort {
+            host: Host::Ip(Ipv4Addr::LOCALHOST.into()),
+            port,
+        }
+    }
+
+    #[test]
+    fn names_the_address_and_the_remedy_when_the_port_is_taken() {
+        let first = bind_tcp(&loopback(0), false).unwrap();
+        let port = first.local_addr().unwrap().port();
+        let error = bind_tcp(&loopback(port), false).unwrap_err().to_string();
+        assert!(error.contains(&format!("tcp 127.0.0.1:{port}")), "{error}");
+        assert!(error.contains("ss -lntup"), "{error}");
+    }
+
+    #[test]
+    fn two_processes_cannot_share_a_udp_port_unnoticed() {
+        let first = bind_udp(&loopback(0), false).unwrap();
+        let port = first.local_addr().unwrap().port();
+        bind_udp(&loopback(port), false).unwrap_err();
+    }
+
+    #[test]
+    fn any_host_takes_both_families_unless_told_otherwise() {
+        let dual = bind_tcp(
+            &HostPort {
+                host: Host::Any,
+                port: 0,
+            },
+            false,
+        )
+        .unwrap();
+        let port = dual.local_addr().unwrap().port();
+        std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+
+        let only_v6 = bind_tcp(
+            &HostPort {
+                host: Host::Any,
+                port: 0,
+            },
+            true,
+        )
+        .unwrap();
+        let port = only_v6.local_addr().unwrap().port();
+        std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap_err();
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_explained() {
+        let elsewhere = HostPort {
+            host: Host::Ip(Ipv4Addr::new(192, 0, 2, 1).into()),
+            port: 0,
+        };
+        let error = bind_udp(&elsewhere, false).unwrap_err().to_string();
+        assert!(error.contains("no interface"), "{error}");
+    }
+}

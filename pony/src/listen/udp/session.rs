@@ -1,0 +1,197 @@
+//! One session: opening it, its datagrams, and its end.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    ptr,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use pony_common::time::Nanos;
+use tokio::{net::UdpSocket, select, time::sleep};
+
+use super::{
+    super::service::Service,
+    socket::{ClientPath, Datagram},
+    table::Table,
+};
+use crate::{
+    observe::{ErrorKind, FlowRecord},
+    policy::Permit,
+    relay::{End, LastActivity, SessionRelay},
+    sys,
+    target::{ConnectError, connect_udp},
+};
+
+/// See the module. The receive loop calls [`Session::take`]; everything that may take time is in
+/// [`Session::run`].
+pub(super) struct Session {
+    service: Arc<Service>,
+    table: Arc<Table>,
+    client: SocketAddr,
+    permit: Permit,
+    record: FlowRecord,
+    path: ClientPath,
+    activity: LastActivity,
+    /// Connected to the target; set once, under the lock of `waiting`.
+    target: OnceLock<UdpSocket>,
+    /// What came before the target's socket was there; `None` once the session has ended.
+    waiting: Mutex<Option<VecDeque<Bytes>>>,
+}
+
+impl Session {
+    pub(super) fn new(
+        service: &Arc<Service>,
+        table: &Arc<Table>,
+        client: SocketAddr,
+        permit: Permit,
+        path: ClientPath,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            service: Arc::clone(service),
+            table: Arc::clone(table),
+            client,
+            permit,
+            record: service.recorder.open(client),
+            path,
+            activity: LastActivity::new(sys::now()),
+            target: OnceLock::new(),
+            waiting: Mutex::new(Some(VecDeque::new())),
+        })
+    }
+
+    pub(super) fn activity(&self) -> &LastActivity {
+        &self.activity
+    }
+
+    /// Forwards a datagram of the client, or keeps it for the moment when the session is open.
+    pub(super) fn take(&self, datagram: &Datagram<'_>) {
+        self.path.follow(datagram);
+        if let Some(target) = self.target.get() {
+            return self.relay(target).forward(datagram.payload);
+        }
+        let mut waiting = self.waiting();
+        // It may have opened meanwhile, and then nobody would look at `waiting` again.
+        if let Some(target) = self.target.get() {
+            return self.relay(target).forward(datagram.payload);
+        }
+        match &mut *waiting {
+            Some(waiting)
+                if waiting.len() < MOST_WAITING && self.table.reserve(datagram.payload.len()) =>
+            {
+                waiting.push_back(Bytes::copy_from_slice(datagram.payload));
+            }
+            _ => self.record.dropped_while_opening(),
+        }
+    }
+
+    /// Opens the session, relays until its end, and logs that.
+    pub(super) async fn run(self: Arc<Self>) {
+        let cut = &self.service.gates.cut;
+        let error = select! {
+            biased;
+            () = cut.cancelled() => End::Cut.error(),
+            end = self.serve() => end.err().map(|error| {
+                self.service.recorder.connect_failed(self.client.ip(), ErrorKind::SessionCreate, &error);
+                error.to_string()
+            }),
+        };
+        self.table.remove_if(self.client, |it| it.is(&self));
+        self.discard_waiting();
+        self.record.close(error);
+    }
+
+    async fn serve(&self) -> Result<(), ConnectError> {
+        let service = &self.service;
+        let limit = service.config.tcp.connect_timeout;
+        let target = connect_udp(&service.resolver, &service.config.target, limit).await?;
+        self.record.connected();
+        let target = self.flush(target);
+        let relay = self.relay(target);
+        select! {
+            () = self.expired() => Ok(()),
+            never = relay.replies(&self.path) => match never {},
+            never = self.record.log_updates() => match never {},
+        }
+    }
+
+    /// Sends what has waited, in order, and lets later datagrams go straight through.
+    fn flush(&self, target: UdpSocket) -> &UdpSocket {
+        let mut waiting = self.waiting();
+        for datagram in waiting.iter_mut().flat_map(|waiting| waiting.drain(..)) {
+            self.table.release(datagram.len());
+            self.relay(&target).forward(&datagram);
+        }
+        self.target.get_or_init(|| target)
+    }
+
+    fn relay<'a>(&'a self, target: &'a UdpSocket) -> SessionRelay<'a> {
+        SessionRelay {
+            target,
+            record: &self.record,
+            permit: &self.permit,
+            activity: &self.activity,
+            longest: self.service.config.udp.buffer_size,
+        }
+    }
+
+    /// Waits until nothing went either way for the session's time; by then it is out of the table.
+    async fn expired(&self) {
+        let stop = &self.service.gates.stop;
+        loop {
+            let stopping = stop.is_cancelled();
+            let now = sys::now();
+            let expiry = self.expiry(stopping);
+            if expiry <= now {
+                if self
+                    .table
+                    .remove_if(self.client, |it| it.is(self) && it.expiry(stopping) <= now)
+                {
+                    return;
+                }
+                continue;
+            }
+            select! {
+                () = sleep(expiry.saturating_sub(now).to_duration()) => {}
+                () = stop.cancelled(), if !stopping => {}
+            }
+        }
+    }
+
+    /// The client may have another session by now.
+    fn is(&self, other: &Self) -> bool {
+        ptr::eq(self, other)
+    }
+
+    fn expiry(&self, stopping: bool) -> Nanos {
+        let timeout = self.service.config.udp.session_timeout;
+        let quiet = if stopping {
+            timeout.min(QUIET_WHILE_STOPPING)
+        } else {
+            timeout
+        };
+        self.activity
+            .at()
+            .saturating_add(Nanos::from_duration(quiet))
+    }
+
+    fn discard_waiting(&self) {
+        for datagram in self.waiting().take().into_iter().flatten() {
+            self.table.release(datagram.len());
+            self.record.dropped_while_opening();
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<VecDeque<Bytes>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many datagrams wait while one session is being opened. A client that sends more before it
+/// has an answer loses them, as it would to a full socket buffer.
+const MOST_WAITING: usize = 64;
+
+/// A session has no end of its own; while the daemon stops, this long without a datagram is one.
+const QUIET_WHILE_STOPPING: Duration = Duration::from_secs(2);
