@@ -1,0 +1,85 @@
+//! One entry of `listeners:`, written as a test needs it.
+
+use std::fmt::{self, Display};
+
+/// A listener named after its protocol, on a free port of loopback, that serves loopback clients.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    name: String,
+    protocol: &'static str,
+    listen: String,
+    target: String,
+    allow: String,
+    more: String,
+}
+
+impl Entry {
+    /// A TCP listener in front of `target`.
+    pub(crate) fn tcp(target: impl Display) -> Self {
+        Self::new("tcp", target.to_string())
+    }
+
+    /// A UDP listener in front of `target`.
+    pub(crate) fn udp(target: impl Display) -> Self {
+        Self::new("udp", target.to_string())
+    }
+
+    fn new(protocol: &'static str, target: String) -> Self {
+        Self {
+            name: protocol.to_owned(),
+            protocol,
+            listen: "127.0.0.1:0".to_owned(),
+            target,
+            allow: "127.0.0.0/8, \"::1\"".to_owned(),
+            more: String::new(),
+        }
+    }
+
+    /// Another name.
+    pub(crate) fn name(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// Another place to listen.
+    pub(crate) fn listen(mut self, address: impl Display) -> Self {
+        self.listen = address.to_string();
+        self
+    }
+
+    /// Another allowlist, comma-separated.
+    pub(crate) fn allow(mut self, prefixes: &str) -> Self {
+        prefixes.clone_into(&mut self.allow);
+        self
+    }
+
+    /// One more key with its value, in YAML's flow style.
+    pub(crate) fn with(mut self, key_and_value: &str) -> Self {
+        self.more.push_str(", ");
+        self.more.push_str(key_and_value);
+        self
+    }
+
+    /// The block `rate_limits`.
+    pub(crate) fn limits(self, keys_and_values: &str) -> Self {
+        self.with(&format!("rate_limits: {{ {keys_and_values} }}"))
+    }
+}
+
+impl Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            protocol,
+            listen,
+            target,
+            allow,
+            more,
+        } = self;
+        writeln!(
+            f,
+            "  - {{ name: {name}, protocol: {protocol}, listen_address: \"{listen}\", \
+             target_address: \"{target}\", allowlist: [{allow}]{more} }}"
+        )
+    }
+}

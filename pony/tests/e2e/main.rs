@@ -1,0 +1,20 @@
+//! The real binary with real sockets: what a client, a target and an operator see.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "clippy knows no tests outside of functions that are tests"
+)]
+
+mod harness;
+
+mod cli;
+mod families;
+mod limits;
+mod logs;
+mod metrics;
+mod names;
+mod stop;
+mod tcp;
+mod timeouts;
+mod udp;
