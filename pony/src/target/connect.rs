@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{
     net::{TcpStream, UdpSocket},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{ResolveError, Resolver};
@@ -48,18 +48,10 @@ pub async fn connect_tcp(
     limit: Duration,
 ) -> Result<TcpStream, ConnectError> {
     let deadline = Instant::now() + limit;
-    let timed_out = || ConnectError::TimedOut {
-        target: target.clone(),
-        limit,
-    };
-    let Ok(addresses) = timeout_at(deadline, resolver.resolve(target)).await else {
-        return Err(timed_out());
-    };
-    let addresses = addresses?;
+    let addresses = addresses(resolver, target, limit).await?;
 
     let mut last = None;
-    for (tried, ip) in addresses.iter().enumerate() {
-        let address = SocketAddr::new(*ip, target.port);
+    for (tried, &address) in addresses.iter().enumerate() {
         let until = share(deadline, addresses.len() - tried);
         match timeout_at(until, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
@@ -67,14 +59,7 @@ pub async fn connect_tcp(
             Err(_elapsed) => {}
         }
     }
-    Err(last.unwrap_or_else(timed_out))
-}
-
-/// When to give up on an address while `left` addresses, this one included, wait for their turn.
-fn share(deadline: Instant, left: usize) -> Instant {
-    let now = Instant::now();
-    let remaining = deadline.saturating_duration_since(now);
-    now + remaining / u32::try_from(left).unwrap_or(u32::MAX).max(1)
+    Err(last.unwrap_or_else(|| timed_out(target, limit)))
 }
 
 /// A socket that exchanges datagrams with `target` alone: the first address that has a route.
@@ -83,24 +68,40 @@ pub async fn connect_udp(
     target: &HostPort,
     limit: Duration,
 ) -> Result<UdpSocket, ConnectError> {
-    let deadline = Instant::now() + limit;
-    let timed_out = || ConnectError::TimedOut {
-        target: target.clone(),
-        limit,
-    };
-    let Ok(addresses) = timeout_at(deadline, resolver.resolve(target)).await else {
-        return Err(timed_out());
-    };
-
     let mut last = None;
-    for ip in addresses?.iter() {
-        let address = SocketAddr::new(*ip, target.port);
+    for address in addresses(resolver, target, limit).await? {
         match connected_udp(address).await {
             Ok(socket) => return Ok(socket),
             Err(source) => last = Some(ConnectError::Refused { address, source }),
         }
     }
-    Err(last.unwrap_or_else(timed_out))
+    Err(last.unwrap_or_else(|| timed_out(target, limit)))
+}
+
+async fn addresses(
+    resolver: &Resolver,
+    target: &HostPort,
+    limit: Duration,
+) -> Result<Vec<SocketAddr>, ConnectError> {
+    let Ok(found) = timeout(limit, resolver.resolve(target)).await else {
+        return Err(timed_out(target, limit));
+    };
+    let with_port = |ip: &IpAddr| SocketAddr::new(*ip, target.port);
+    Ok(found?.iter().map(with_port).collect())
+}
+
+fn timed_out(target: &HostPort, limit: Duration) -> ConnectError {
+    ConnectError::TimedOut {
+        target: target.clone(),
+        limit,
+    }
+}
+
+/// When to give up on an address while `left` addresses, this one included, wait for their turn.
+fn share(deadline: Instant, left: usize) -> Instant {
+    let now = Instant::now();
+    let remaining = deadline.saturating_duration_since(now);
+    now + remaining / u32::try_from(left).unwrap_or(u32::MAX).max(1)
 }
 
 async fn connected_udp(address: SocketAddr) -> io::Result<UdpSocket> {
