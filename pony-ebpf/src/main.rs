@@ -11,6 +11,13 @@
         reason = "an atomic addition has no stable name on this target"
     )
 )]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(
+        clippy::inline_always,
+        reason = "the verifier follows a bounds check only within the function that made it"
+    )
+)]
 
 #[cfg(target_arch = "bpf")]
 mod maps;

@@ -22,6 +22,10 @@ use crate::maps::{LEDGER, LISTENERS, READS, STATS};
 /// `frags`: packets in several buffers come here too. Without it the kernel would take segment
 /// offload and large MTUs from an interface that runs the program in its driver.
 #[xdp(frags)]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the macro makes the context and gives it away"
+)]
 fn xdp_guard(ctx: XdpContext) -> u32 {
     match read(&ctx) {
         Ok(Parsed::Packet(packet)) => match find(packet.to) {
@@ -40,7 +44,12 @@ fn read(ctx: &XdpContext) -> Result<Parsed, Malformed> {
     let frame_len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) };
     // SAFETY: the kernel keeps `data..data_end` readable while the program runs.
     let mut packet = unsafe { Cursor::new(ctx.data() as *const u8, ctx.data_end() as *const u8) };
-    parse(&mut packet, frame_len as u32)
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the kernel's own length is 32 bits wide"
+    )]
+    let frame_len = frame_len as u32;
+    parse(&mut packet, frame_len)
 }
 
 /// The listener of an address and port: one on exactly this address, else one on all addresses.
