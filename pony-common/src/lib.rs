@@ -4,11 +4,17 @@
 //! both. The arithmetic of the limits is tested on the host, against naive models.
 
 #![no_std]
+#![expect(
+    clippy::inline_always,
+    reason = "a BPF function call takes five arguments and half of the stack; the verifier wants the rest inline"
+)]
 
 #[cfg(test)]
 extern crate std;
 
 pub mod addr;
+pub mod cell;
+pub mod hash;
 pub mod layout;
 pub mod limit;
 pub mod names;

@@ -4,24 +4,78 @@
 
 /// The program at the network interface.
 pub const XDP_GUARD: &str = "xdp_guard";
+/// The program that sees what leaves through the network interface.
+pub const TC_EGRESS: &str = "tc_egress";
 
 /// Which listener a packet is for.
 pub const LISTENERS: &str = "LISTENERS";
-/// What each client has sent to each listener.
+/// The same by port, as far as that is enough.
+pub const PORTS: &str = "PORTS";
+/// The rules of all listeners, replaced whole.
+pub const POLICY: &str = "POLICY";
+/// What the one element of [`POLICY`] is: the rows of an image.
+pub const POLICY_ROWS: &str = "POLICY_ROWS";
+/// Clients that the daemon wants refused.
+pub const BLOCKS: &str = "BLOCKS";
+/// Where in [`LEDGER`] a client is.
+pub const LEDGER_SETS: &str = "LEDGER_SETS";
+/// What each client has used of each listener.
 pub const LEDGER: &str = "LEDGER";
-/// What each listener was sent.
+/// Which connection attempts were seen lately.
+pub const SYNS: &str = "SYNS";
+/// What was reported lately, so that not every packet makes an event.
+pub const REPORTS: &str = "REPORTS";
+/// How much each CPU has reported lately.
+pub const BUDGET: &str = "BUDGET";
+/// What the guard tells the daemon about single clients.
+pub const EVENTS: &str = "EVENTS";
+/// What the daemon tells all programs.
+pub const SETTINGS: &str = "SETTINGS";
+/// What the listeners are called. No program reads it.
+pub const NAMES: &str = "NAMES";
+/// What was done with the packets of each listener.
 pub const STATS: &str = "STATS";
 /// Why packets were let through unjudged.
 pub const READS: &str = "READS";
 
+/// The global that says how many sets [`LEDGER_SETS`] has.
+pub const SETS: &str = "SETS";
+
 /// The longest name that the kernel stores without cutting it, in bytes.
 pub const MAX_NAME_LEN: usize = 15;
 
+const PROGRAMS: [&str; 2] = [XDP_GUARD, TC_EGRESS];
+
+const MAPS: [&str; 13] = [
+    LISTENERS,
+    PORTS,
+    POLICY,
+    BLOCKS,
+    LEDGER_SETS,
+    LEDGER,
+    SYNS,
+    REPORTS,
+    BUDGET,
+    EVENTS,
+    SETTINGS,
+    STATS,
+    READS,
+];
+
+/// What the daemon makes by itself.
+const OTHERS: [&str; 2] = [POLICY_ROWS, NAMES];
+
 const _: () = {
-    let names = [XDP_GUARD, LISTENERS, LEDGER, STATS, READS];
+    assert!(fit(&PROGRAMS) && fit(&MAPS) && fit(&OTHERS));
+};
+
+const fn fit(names: &[&str]) -> bool {
     let mut at = 0;
     while at < names.len() {
-        assert!(names[at].len() <= MAX_NAME_LEN);
+        if names[at].len() > MAX_NAME_LEN {
+            return false;
+        }
         at += 1;
     }
-};
+    true
+}

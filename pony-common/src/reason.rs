@@ -16,16 +16,19 @@ pub enum Reason {
     ConnectionLimit = 3,
     /// The client moved too many bytes within the window.
     BandwidthLimit = 4,
+    /// TCP flags that no connection can have. Only the guard refuses for it.
+    Malformed = 5,
 }
 
 impl Reason {
     /// Every reason, each at the index that is its value.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Acl,
         Self::AttemptLimit,
         Self::TotalLimit,
         Self::ConnectionLimit,
         Self::BandwidthLimit,
+        Self::Malformed,
     ];
 
     /// The name in metric labels and logs.
@@ -36,7 +39,27 @@ impl Reason {
             Self::TotalLimit => "total_limit",
             Self::ConnectionLimit => "connection_limit",
             Self::BandwidthLimit => "bandwidth_limit",
+            Self::Malformed => "malformed",
         }
+    }
+
+    /// Whether a limit is the reason, so that `log_only` and exemption concern it.
+    pub const fn is_limit(self) -> bool {
+        !matches!(self, Self::Acl | Self::Malformed)
+    }
+
+    /// The reason with this value.
+    #[inline]
+    pub const fn from_value(value: u32) -> Option<Self> {
+        Some(match value {
+            0 => Self::Acl,
+            1 => Self::AttemptLimit,
+            2 => Self::TotalLimit,
+            3 => Self::ConnectionLimit,
+            4 => Self::BandwidthLimit,
+            5 => Self::Malformed,
+            _ => return None,
+        })
     }
 }
 
@@ -54,6 +77,7 @@ mod tests {
     fn every_reason_is_listed_at_its_value() {
         for (index, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index, "{reason}");
+            assert_eq!(Reason::from_value(reason as u32), Some(reason));
         }
     }
 }

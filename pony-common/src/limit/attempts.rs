@@ -4,7 +4,7 @@
 //! again after it has been quiet.
 
 use super::window::Window;
-use crate::time::Nanos;
+use crate::{cell::Cell64, time::Nanos};
 
 /// At most `max` attempts in any interval of length `window`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -15,45 +15,55 @@ pub struct AttemptLimit {
     pub window: Nanos,
 }
 
+impl AttemptLimit {
+    /// Whether one more attempt is within the limit, after so many within the window.
+    #[inline]
+    pub const fn allows(&self, before: u64) -> bool {
+        before < self.max as u64
+    }
+}
+
 /// The recent attempts of one client.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-pub struct Attempts {
-    window: Window<u32>,
+pub struct Attempts<T> {
+    window: Window<T>,
 }
 
-const _: () = assert!(size_of::<Attempts>() == 152);
+const _: () = assert!(size_of::<Attempts<u64>>() == 280);
 
-impl Attempts {
-    /// No attempts yet.
-    pub const fn new() -> Self {
-        Self {
-            window: Window::new(),
-        }
-    }
-
+impl<T: Cell64> Attempts<T> {
     /// Counts one attempt, and answers whether it is within the limit.
+    ///
+    /// Of several at the same time no two take the same place, but for the moment in which a slot
+    /// begins: those that are in flight then may see too much or too little of each other.
     #[inline]
-    pub fn admit(&mut self, limit: &AttemptLimit, now: Nanos) -> bool {
-        let within = self.has_room(limit, now);
-        self.window.add(now, limit.window, 1);
-        within
+    pub fn admit(&self, limit: &AttemptLimit, now: Nanos) -> bool {
+        limit.allows(self.window.add(now, limit.window, 1))
     }
 
     /// Whether one more attempt would be within the limit.
     #[inline]
-    pub fn has_room(&mut self, limit: &AttemptLimit, now: Nanos) -> bool {
-        self.window.sum(now, limit.window) < u64::from(limit.max)
+    pub fn has_room(&self, limit: &AttemptLimit, now: Nanos) -> bool {
+        limit.allows(self.window.sum(now, limit.window))
+    }
+
+    /// Counts `n` attempts that somebody else has decided about.
+    #[inline]
+    pub fn record(&self, limit: &AttemptLimit, now: Nanos, n: u64) {
+        self.window.record(now, limit.window, n);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::vec::Vec;
+    use std::{sync::atomic::AtomicU64, vec::Vec};
 
     use proptest::prelude::*;
 
     use super::*;
+
+    type Attempts = super::Attempts<AtomicU64>;
 
     const LIMIT: AttemptLimit = AttemptLimit {
         max: 3,
@@ -62,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_client_that_keeps_trying_stays_refused() {
-        let mut attempts = Attempts::new();
+        let attempts = Attempts::default();
         let admitted = (1..=20).map(|n| attempts.admit(&LIMIT, Nanos::from_millis(n * 500)));
         let admitted: Vec<bool> = admitted.collect();
         assert_eq!(admitted[..3], [true; 3]);
@@ -71,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_refused_client_gets_in_after_a_quiet_window() {
-        let mut attempts = Attempts::new();
+        let attempts = Attempts::default();
         for _ in 0..100 {
             attempts.admit(&LIMIT, Nanos::from_secs(10));
         }
@@ -83,7 +93,7 @@ mod tests {
     #[test]
     fn a_maximum_of_zero_admits_nobody() {
         let limit = AttemptLimit { max: 0, ..LIMIT };
-        assert!(!Attempts::new().admit(&limit, Nanos::from_secs(1)));
+        assert!(!Attempts::default().admit(&limit, Nanos::from_secs(1)));
     }
 
     proptest! {
@@ -95,7 +105,7 @@ mod tests {
         ) {
             let limit = AttemptLimit { max, window: Nanos(window) };
             let late = (window.div_ceil(32)) * 33;
-            let (mut attempts, mut made, mut now) = (Attempts::new(), Vec::new(), 1_000_000_u64);
+            let (attempts, mut made, mut now) = (Attempts::default(), Vec::new(), 1_000_000_u64);
             for gap in gaps {
                 now += gap;
                 let within = attempts.admit(&limit, Nanos(now));

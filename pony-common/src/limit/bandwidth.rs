@@ -10,8 +10,8 @@
 //!
 //! Zero bytes are always admitted.
 
-use super::window::Window;
-use crate::time::Nanos;
+use super::window::{MAX_ADD, Window, until_next_slot};
+use crate::{cell::Cell64, time::Nanos};
 
 /// What happens to a client that is over a limit.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -68,30 +68,24 @@ pub enum DatagramCharge {
 /// The recent bytes of one client.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-pub struct Bandwidth {
-    window: Window<u64>,
-    /// When the bytes that were granted beyond the limit are paid for with time.
-    paid_until: Nanos,
+pub struct Bandwidth<T> {
+    window: Window<T>,
+    /// When the bytes that were granted beyond the limit are paid for with time, in [`Nanos`].
+    paid_until: T,
 }
 
-const _: () = assert!(size_of::<Bandwidth>() == 296);
+const _: () = assert!(size_of::<Bandwidth<u64>>() == 288);
 
-impl Bandwidth {
-    /// No bytes yet.
-    pub const fn new() -> Self {
-        Self {
-            window: Window::new(),
-            paid_until: Nanos::ZERO,
-        }
-    }
-
-    /// Grants and counts up to `want` bytes of a stream.
+impl<T: Cell64> Bandwidth<T> {
+    /// Grants and counts up to `want` bytes of a stream, at most 4 GiB at once.
     #[inline]
-    pub fn charge(&mut self, limit: &BandwidthLimit, now: Nanos, want: u64) -> Charge {
+    pub fn charge(&self, limit: &BandwidthLimit, now: Nanos, want: u64) -> Charge {
         if want == 0 {
             return Charge::Grant(0);
         }
-        let room = self.room(limit, now);
+        let room = limit
+            .limit
+            .saturating_sub(self.window.sum(now, limit.window));
         match limit.action {
             Action::LogOnly => {
                 self.record(limit, now, want);
@@ -102,7 +96,7 @@ impl Bandwidth {
                 }
             }
             Action::Drop | Action::Throttle if room > 0 => {
-                let granted = want.min(room);
+                let granted = want.min(room).min(MAX_ADD);
                 self.record(limit, now, granted);
                 Charge::Grant(granted)
             }
@@ -113,20 +107,12 @@ impl Bandwidth {
 
     /// Decides about a datagram of `len` bytes, all or nothing, and counts it if it passes.
     #[inline]
-    pub fn charge_datagram(
-        &mut self,
-        limit: &BandwidthLimit,
-        now: Nanos,
-        len: u64,
-    ) -> DatagramCharge {
-        let fits = len <= self.room(limit, now);
+    pub fn charge_datagram(&self, limit: &BandwidthLimit, now: Nanos, len: u64) -> DatagramCharge {
+        let fits = limit.allows(self.window.sum(now, limit.window), len);
         let verdict = match limit.action {
             _ if fits || len == 0 => DatagramCharge::Pass,
             Action::LogOnly => DatagramCharge::PassOver,
-            Action::Throttle if limit.throttle_minimum > 0 && now >= self.paid_until => {
-                self.paid_until = now.saturating_add(limit.time_for(len));
-                DatagramCharge::Pass
-            }
+            Action::Throttle if self.pay(limit, now, now, len) => DatagramCharge::Pass,
             Action::Drop | Action::Throttle => return DatagramCharge::Drop,
         };
         self.record(limit, now, len);
@@ -135,46 +121,53 @@ impl Bandwidth {
 
     /// Counts `n` bytes that nobody was asked about.
     #[inline]
-    pub fn record(&mut self, limit: &BandwidthLimit, now: Nanos, n: u64) {
-        self.window.add(now, limit.window, n);
+    pub fn record(&self, limit: &BandwidthLimit, now: Nanos, n: u64) {
+        self.window.record(now, limit.window, n);
     }
 
     /// Whether at least one more byte would be within the limit.
     #[inline]
-    pub fn has_room(&mut self, limit: &BandwidthLimit, now: Nanos) -> bool {
-        self.room(limit, now) > 0
+    pub fn has_room(&self, limit: &BandwidthLimit, now: Nanos) -> bool {
+        limit.allows(self.window.sum(now, limit.window), 1)
     }
 
     #[inline]
-    fn room(&mut self, limit: &BandwidthLimit, now: Nanos) -> u64 {
-        limit
-            .limit
-            .saturating_sub(self.window.sum(now, limit.window))
-    }
-
-    #[inline]
-    fn pace(&mut self, limit: &BandwidthLimit, now: Nanos, want: u64) -> Charge {
-        let owed = self.paid_until.saturating_sub(now);
-        if owed > Nanos::ZERO || limit.throttle_minimum == 0 {
-            // Not longer than the window may take to have room again.
-            let forgiven = self.window.until_next_slot(now, limit.window);
-            let is_paced = limit.throttle_minimum > 0;
-            return Charge::Wait(if is_paced {
-                forgiven.min(owed)
-            } else {
-                forgiven
-            });
-        }
+    fn pace(&self, limit: &BandwidthLimit, now: Nanos, want: u64) -> Charge {
         let granted = want.min(limit.grant());
         // A waiter wakes a little late, which must not slow the client down for ever.
-        let due = self.paid_until.max(now.saturating_sub(LATENESS));
-        self.paid_until = due.saturating_add(limit.time_for(granted));
-        self.record(limit, now, granted);
-        Charge::Grant(granted)
+        if self.pay(limit, now, now.saturating_sub(LATENESS), granted) {
+            self.record(limit, now, granted);
+            return Charge::Grant(granted);
+        }
+        // Not longer than the window may take to have room again.
+        let forgiven = until_next_slot(now, limit.window);
+        if limit.throttle_minimum == 0 {
+            return Charge::Wait(forgiven);
+        }
+        let owed = Nanos(self.paid_until.load()).saturating_sub(now);
+        Charge::Wait(forgiven.min(owed).max(Nanos(1)))
+    }
+
+    /// Pays for `bytes` with time from `since` on, if what was granted before is paid for.
+    #[inline]
+    fn pay(&self, limit: &BandwidthLimit, now: Nanos, since: Nanos, bytes: u64) -> bool {
+        let paid_until = Nanos(self.paid_until.load());
+        if limit.throttle_minimum == 0 || now < paid_until {
+            return false;
+        }
+        let due = paid_until.max(since);
+        let due = due.saturating_add(limit.time_for(bytes));
+        self.paid_until.swap_if(paid_until.0, due.0).is_ok()
     }
 }
 
 impl BandwidthLimit {
+    /// Whether `len` bytes more are within the limit, after so many within the window.
+    #[inline]
+    pub const fn allows(&self, before: u64, len: u64) -> bool {
+        len <= self.limit.saturating_sub(before)
+    }
+
     /// How many bytes a paced stream gets at once.
     #[inline]
     const fn grant(&self) -> u64 {

@@ -1,8 +1,10 @@
-use std::vec::Vec;
+use std::{sync::atomic::AtomicU64, vec::Vec};
 
 use proptest::prelude::*;
 
 use super::*;
+
+type Bandwidth = super::Bandwidth<AtomicU64>;
 
 const SECOND: u64 = 1_000_000_000;
 /// Long after boot, so that nothing depends on a clock near zero.
@@ -24,7 +26,7 @@ fn at(millis: u64) -> Nanos {
 #[test]
 fn drop_grants_up_to_the_limit_and_then_nothing_until_there_is_room() {
     let limit = limit(Action::Drop);
-    let mut used = Bandwidth::new();
+    let used = Bandwidth::default();
     assert_eq!(used.charge(&limit, at(0), 8_000), Charge::Grant(8_000));
     assert_eq!(used.charge(&limit, at(500), 8_000), Charge::Grant(2_000));
     assert!(!used.has_room(&limit, at(500)));
@@ -38,7 +40,7 @@ fn drop_grants_up_to_the_limit_and_then_nothing_until_there_is_room() {
 #[test]
 fn a_datagram_passes_whole_or_is_dropped_and_not_counted() {
     let limit = limit(Action::Drop);
-    let mut used = Bandwidth::new();
+    let used = Bandwidth::default();
     assert_eq!(
         used.charge_datagram(&limit, at(0), 9_000),
         DatagramCharge::Pass
@@ -62,7 +64,7 @@ fn a_datagram_passes_whole_or_is_dropped_and_not_counted() {
 #[test]
 fn log_only_grants_everything_and_says_what_was_over() {
     let limit = limit(Action::LogOnly);
-    let mut used = Bandwidth::new();
+    let used = Bandwidth::default();
     assert_eq!(used.charge(&limit, at(0), 9_000), Charge::Grant(9_000));
     assert_eq!(used.charge(&limit, at(0), 1_000), Charge::Grant(1_000));
     assert_eq!(used.charge(&limit, at(0), 1), Charge::GrantOver(1));
@@ -84,10 +86,10 @@ fn log_only_grants_everything_and_says_what_was_over() {
 #[test]
 fn a_stream_that_waits_as_told_gets_the_throttled_rate() {
     let limit = limit(Action::Throttle);
-    let mut used = Bandwidth::new();
+    let used = Bandwidth::default();
     assert_eq!(used.charge(&limit, at(0), 20_000), Charge::Grant(10_000));
 
-    let paced = drive(&mut used, &limit, at(0), at(9_999));
+    let paced = drive(&used, &limit, at(0), at(9_999));
     let bytes: u64 = paced.iter().map(|(_, n)| n).sum();
     assert!(
         (980..=1_010).contains(&bytes),
@@ -102,7 +104,7 @@ fn a_stream_that_waits_as_told_gets_the_throttled_rate() {
 #[test]
 fn a_waiter_that_wakes_late_still_gets_the_throttled_rate() {
     let limit = limit(Action::Throttle);
-    let mut used = Bandwidth::new();
+    let used = Bandwidth::default();
     used.record(&limit, at(0), 10_000);
     let (mut now, mut bytes) = (at(0), 0);
     while now < at(9_990) {
@@ -118,9 +120,9 @@ fn a_waiter_that_wakes_late_still_gets_the_throttled_rate() {
 #[test]
 fn a_throttled_stream_returns_to_full_speed_when_the_window_has_room() {
     let limit = limit(Action::Throttle);
-    let mut used = Bandwidth::new();
+    let used = Bandwidth::default();
     used.record(&limit, at(0), 10_000);
-    let grants = drive(&mut used, &limit, at(0), at(10_400));
+    let grants = drive(&used, &limit, at(0), at(10_400));
     let (when, fast) = grants
         .into_iter()
         .find(|&(_, n)| n > 10)
@@ -138,7 +140,7 @@ fn a_throttled_stream_returns_to_full_speed_when_the_window_has_room() {
 #[test]
 fn all_connections_of_a_client_are_paced_together() {
     let limit = limit(Action::Throttle);
-    let mut used = Bandwidth::new();
+    let used = Bandwidth::default();
     used.record(&limit, at(0), 10_000);
     assert!(matches!(used.charge(&limit, at(1), 500), Charge::Grant(_)));
     assert!(matches!(used.charge(&limit, at(1), 500), Charge::Wait(_)));
@@ -148,7 +150,7 @@ fn all_connections_of_a_client_are_paced_together() {
 #[test]
 fn throttled_datagrams_pass_when_the_last_one_is_paid_for() {
     let limit = limit(Action::Throttle);
-    let mut used = Bandwidth::new();
+    let used = Bandwidth::default();
     used.record(&limit, at(0), 10_000);
     assert_eq!(
         used.charge_datagram(&limit, at(0), 100),
@@ -179,7 +181,7 @@ fn a_wait_never_outlasts_the_next_chance_of_room() {
         window: Nanos::from_secs(3_600),
         ..limit
     };
-    let mut used = Bandwidth::new();
+    let used = Bandwidth::default();
     used.record(&limit, at(0), 10_000);
     assert_eq!(used.charge(&limit, at(1), 9), Charge::Grant(1));
     let Charge::Wait(wait) = used.charge(&limit, at(1), 9) else {
@@ -197,7 +199,7 @@ fn a_throttled_rate_of_zero_waits_for_room() {
         throttle_minimum: 0,
         ..limit(Action::Throttle)
     };
-    let mut used = Bandwidth::new();
+    let used = Bandwidth::default();
     used.record(&limit, at(0), 10_000);
     assert!(matches!(
         used.charge(&limit, at(1), 1),
@@ -241,12 +243,7 @@ fn the_time_for_some_bytes_is_exact_and_never_too_short() {
 }
 
 /// Wants a lot and waits as told, from `from` to `to`. What was granted when.
-fn drive(
-    used: &mut Bandwidth,
-    limit: &BandwidthLimit,
-    from: Nanos,
-    to: Nanos,
-) -> Vec<(Nanos, u64)> {
+fn drive(used: &Bandwidth, limit: &BandwidthLimit, from: Nanos, to: Nanos) -> Vec<(Nanos, u64)> {
     let (mut now, mut grants) = (from, Vec::new());
     while now < to {
         match used.charge(limit, now, 1 << 20) {
@@ -278,7 +275,7 @@ fn requests() -> impl Strategy<Value = Vec<(f64, u64, bool)>> {
 
 /// What was admitted when, if the client asks as `requests` say.
 fn admitted(limit: &BandwidthLimit, requests: &[(f64, u64, bool)]) -> Vec<(u64, u64)> {
-    let mut used = Bandwidth::new();
+    let used = Bandwidth::default();
     let (mut now, mut log) = (START, Vec::new());
     for &(gap, want, is_datagram) in requests {
         #[expect(
@@ -383,7 +380,7 @@ proptest! {
         limit in any_limit(Action::Throttle),
         late in 0..LATENESS.0,
     ) {
-        let mut used = Bandwidth::new();
+        let used = Bandwidth::default();
         let (mut now, mut log) = (Nanos(START), Vec::new());
         for _ in 0..2_000 {
             match used.charge(&limit, now, u64::MAX) {
@@ -407,7 +404,7 @@ proptest! {
         requests in requests(),
     ) {
         prop_assume!(limit.limit > 0);
-        let mut used = Bandwidth::new();
+        let used = Bandwidth::default();
         for &(_, want, _) in &requests {
             let _charge = used.charge(&limit, Nanos(START), want);
             let _charge = used.charge_datagram(&limit, Nanos(START), want.min(65_535));
@@ -430,7 +427,7 @@ proptest! {
     ) {
         for action in [Action::Drop, Action::Throttle, Action::LogOnly] {
             let limit = BandwidthLimit { limit, window: Nanos(window), action, throttle_minimum };
-            let mut used = Bandwidth::new();
+            let used = Bandwidth::default();
             for &(now, n) in &calls {
                 let _charge = used.charge(&limit, Nanos(now), n);
                 let _charge = used.charge_datagram(&limit, Nanos(now), n);

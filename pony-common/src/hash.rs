@@ -1,0 +1,112 @@
+//! SipHash-1-3 of a few words: a hash that nobody aims at who does not know the key.
+//!
+//! The tables that packets fill are indexed by it. With an open hash an attacker could choose
+//! addresses that all fall into one set, and make the guard forget whom he likes.
+
+/// A secret key. Random, new with every start of the guard.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct HashKey(pub [u64; 2]);
+
+impl HashKey {
+    /// The key for another use, which is told apart by a number that no stranger chooses.
+    #[inline(always)]
+    #[must_use]
+    pub const fn varied(&self, number: u64) -> Self {
+        Self([self.0[0] ^ number, self.0[1]])
+    }
+
+    /// The hash of the bytes of `words`, each in little-endian order.
+    #[inline(always)]
+    pub fn hash<const N: usize>(&self, words: [u64; N]) -> u64 {
+        let Self([k0, k1]) = *self;
+        let mut state = State([
+            k0 ^ 0x736f_6d65_7073_6575,
+            k1 ^ 0x646f_7261_6e64_6f6d,
+            k0 ^ 0x6c79_6765_6e65_7261,
+            k1 ^ 0x7465_6462_7974_6573,
+        ]);
+        for word in words {
+            state.absorb(word);
+        }
+        // The length in bytes, modulo 256, is the top byte of the last word.
+        state.absorb((N as u64) << 59);
+        state.finish()
+    }
+}
+
+struct State([u64; 4]);
+
+impl State {
+    #[inline(always)]
+    fn absorb(&mut self, word: u64) {
+        self.0[3] ^= word;
+        self.round();
+        self.0[0] ^= word;
+    }
+
+    #[inline(always)]
+    fn finish(mut self) -> u64 {
+        self.0[2] ^= 0xff;
+        self.round();
+        self.round();
+        self.round();
+        let [v0, v1, v2, v3] = self.0;
+        v0 ^ v1 ^ v2 ^ v3
+    }
+
+    #[inline(always)]
+    fn round(&mut self) {
+        let [mut v0, mut v1, mut v2, mut v3] = self.0;
+        v0 = v0.wrapping_add(v1);
+        v1 = v1.rotate_left(13) ^ v0;
+        v0 = v0.rotate_left(32);
+        v2 = v2.wrapping_add(v3);
+        v3 = v3.rotate_left(16) ^ v2;
+        v0 = v0.wrapping_add(v3);
+        v3 = v3.rotate_left(21) ^ v0;
+        v2 = v2.wrapping_add(v1);
+        v1 = v1.rotate_left(17) ^ v2;
+        v2 = v2.rotate_left(32);
+        self.0 = [v0, v1, v2, v3];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The key of the reference test vectors: the bytes 0 to 15.
+    const KEY: HashKey = HashKey([0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]);
+
+    /// Hashes the message of the reference test vectors: the bytes from 0 on.
+    fn reference<const N: usize>() -> u64 {
+        let message: [u8; 64] = core::array::from_fn(|at| u8::try_from(at).unwrap());
+        let (words, _) = message.as_chunks::<8>();
+        KEY.hash::<N>(core::array::from_fn(|at| u64::from_le_bytes(words[at])))
+    }
+
+    #[test]
+    fn is_the_reference() {
+        assert_eq!(reference::<0>(), 0xabac_0158_050f_c4dc);
+        assert_eq!(reference::<1>(), 0x3690_9511_8d29_9a8e);
+        assert_eq!(reference::<2>(), 0xcc4f_dd1a_7d90_8b66);
+        assert_eq!(reference::<3>(), 0xf464_aeb2_6734_9c8c);
+        assert_eq!(reference::<4>(), 0x8115_7b6c_16a7_b60d);
+        assert_eq!(reference::<5>(), 0xc1d2_3632_99e4_1531);
+        assert_eq!(reference::<6>(), 0x9f31_43f8_df07_4c46);
+        assert_eq!(reference::<7>(), 0xb4bc_c0db_243c_6d75);
+    }
+
+    #[test]
+    fn is_what_the_standard_library_computes() {
+        use core::hash::Hasher as _;
+        let words = [1, u64::MAX, 0x0123_4567_89ab_cdef, 0, 7];
+        // Rust's default hasher is SipHash-1-3 with a key of zeros.
+        let mut standard = std::collections::hash_map::DefaultHasher::new();
+        for word in words {
+            standard.write(&word.to_le_bytes());
+        }
+        assert_eq!(HashKey([0; 2]).hash(words), standard.finish());
+    }
+}

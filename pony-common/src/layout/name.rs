@@ -1,0 +1,67 @@
+//! `NAMES`: what the numbers of listeners mean, for those who look in from outside.
+
+/// Value of `NAMES`, whose key is the number of a listener.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(C)]
+pub struct ListenerName {
+    text: [u8; Self::MOST],
+    len: u32,
+    /// How many bits of an IPv6 address make a client.
+    pub ipv6_prefix: u32,
+}
+
+const _: () = assert!(size_of::<ListenerName>() == ListenerName::SIZE as usize);
+
+impl ListenerName {
+    /// The size of the value, for the map.
+    pub const SIZE: u32 = 128 + 4 + 4;
+    /// The longest name that is kept whole, in bytes.
+    pub const MOST: usize = 128;
+
+    /// A listener's name, cut if it is longer than [`Self::MOST`] bytes.
+    pub fn new(name: &str, ipv6_prefix: u8) -> Self {
+        let len = name.floor_char_boundary(Self::MOST);
+        let mut text = [0; Self::MOST];
+        for (to, from) in text.iter_mut().zip(name.as_bytes().iter().take(len)) {
+            *to = *from;
+        }
+        Self {
+            text,
+            len: u32::try_from(len).unwrap_or(0),
+            ipv6_prefix: ipv6_prefix.into(),
+        }
+    }
+
+    /// The name; empty if these bytes are none.
+    pub fn as_str(&self) -> &str {
+        let text = self.text.get(..self.len as usize).unwrap_or_default();
+        core::str::from_utf8(text).unwrap_or_default()
+    }
+}
+
+// SAFETY: `repr(C)`, no padding (the size is asserted above), and any bytes make a valid value.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for ListenerName {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_a_name_and_cuts_a_long_one_between_characters() {
+        assert_eq!(ListenerName::new("wéb", 64).as_str(), "wéb");
+        let long = "é".repeat(100);
+        assert_eq!(ListenerName::new(&long, 64).as_str(), "é".repeat(64));
+        let odd = std::format!("x{long}");
+        assert_eq!(ListenerName::new(&odd, 64).as_str().len(), 127);
+    }
+
+    #[test]
+    fn other_bytes_are_no_name() {
+        let mut name = ListenerName::new("web", 64);
+        name.text[1] = 0xff;
+        assert_eq!(name.as_str(), "");
+        name.len = 1_000;
+        assert_eq!(name.as_str(), "");
+    }
+}
