@@ -63,6 +63,50 @@ impl<'pkt> Cursor<'pkt> {
     }
 }
 
+/// A write position inside one packet: like [`Cursor`], for headers that are written over.
+pub struct Writer<'pkt> {
+    cursor: Cursor<'pkt>,
+}
+
+impl<'pkt> Writer<'pkt> {
+    /// A position at the first byte of a packet.
+    ///
+    /// # Safety
+    ///
+    /// `start..end` is one packet, for as long as `'pkt` writable, and by nobody else.
+    #[inline(always)]
+    pub unsafe fn new(start: *mut u8, end: *mut u8) -> Self {
+        // SAFETY: what is writable can be read.
+        let cursor = unsafe { Cursor::new(start, end) };
+        Self { cursor }
+    }
+
+    /// Returns the next header and moves past it.
+    #[inline(always)]
+    pub fn header<H: Header>(&mut self) -> Result<&'pkt mut H, Truncated> {
+        const { assert!(align_of::<H>() == 1) };
+
+        let header = self.cursor.at.cast_mut().cast::<H>();
+        self.cursor.skip(size_of::<H>())?;
+        // SAFETY: as for reading; and nothing before the position is handed out again.
+        Ok(unsafe { &mut *header })
+    }
+
+    /// Moves `len` bytes ahead.
+    #[inline(always)]
+    pub fn skip(&mut self, len: usize) -> Result<(), Truncated> {
+        self.cursor.skip(len)
+    }
+}
+
+impl<'pkt> From<&'pkt mut [u8]> for Writer<'pkt> {
+    fn from(packet: &'pkt mut [u8]) -> Self {
+        let range = packet.as_mut_ptr_range();
+        // SAFETY: the range is one slice, borrowed for as long as the writer.
+        unsafe { Self::new(range.start, range.end) }
+    }
+}
+
 impl<'pkt> From<&'pkt [u8]> for Cursor<'pkt> {
     fn from(packet: &'pkt [u8]) -> Self {
         let range = packet.as_ptr_range();

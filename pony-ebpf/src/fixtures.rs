@@ -20,7 +20,10 @@ use pony_common::{
 };
 
 pub use self::rows::rows;
-use crate::parse::{Packet, Parsed};
+use crate::{
+    header::{Flags, Segment},
+    parse::{Packet, Parsed},
+};
 
 /// One frame and what it must be read as.
 #[derive(Clone, Debug)]
@@ -45,6 +48,14 @@ pub const LISTENER_V6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 7, 0, 0, 0, 0, 0, 0, 0
 pub const TCP_PORT: u16 = 8080;
 /// The port that UDP fixtures are addressed to.
 pub const UDP_PORT: u16 = 53;
+
+/// The port that all fixtures are from.
+pub const CLIENT_PORT: u16 = 40_000;
+/// What the TCP fixtures are part of a connection with.
+pub const SEGMENT: Segment = Segment {
+    sequence: 0x1234_5678,
+    flags: Flags(0x18),
+};
 
 /// What all TCP fixtures with IPv4 are addressed to.
 pub const TCP_V4: ListenerKey = key(Transport::Tcp, Addr16::from_v4(LISTENER_V4), TCP_PORT);
@@ -110,17 +121,18 @@ fn ipv6(extensions: &[(u8, &[u8])], protocol: u8, body: &[u8]) -> Vec<u8> {
 
 /// A TCP segment with this many bytes of options, a multiple of four.
 fn tcp(options: u8, payload: usize) -> Vec<u8> {
-    let mut segment = Vec::from(40_000u16.to_be_bytes());
+    let mut segment = Vec::from(CLIENT_PORT.to_be_bytes());
     segment.extend(TCP_PORT.to_be_bytes());
-    segment.extend([0; 8]);
-    segment.extend([((20 + options) / 4) << 4, 0x18]);
+    segment.extend(SEGMENT.sequence.to_be_bytes());
+    segment.extend([0; 4]);
+    segment.extend([((20 + options) / 4) << 4, SEGMENT.flags.0]);
     segment.extend([0; 6]);
     segment.extend(vec![1; usize::from(options) + payload]);
     segment
 }
 
 fn udp(payload: usize) -> Vec<u8> {
-    let mut datagram = Vec::from(40_000u16.to_be_bytes());
+    let mut datagram = Vec::from(CLIENT_PORT.to_be_bytes());
     datagram.extend(UDP_PORT.to_be_bytes());
     datagram.extend(be(8 + payload));
     datagram.extend([0; 2]);
@@ -139,17 +151,31 @@ fn edited(mut packet: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
     packet
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "a row may also hold an error")]
+/// The packet as it is read from a frame without tags.
 fn packet(to: ListenerKey, payload_len: u32) -> Result<Parsed, Malformed> {
-    let src = if to.addr.is_v4() {
+    tagged_packet(0, to, payload_len)
+}
+
+/// The packet as it is read from a frame with this many tags.
+#[expect(clippy::unnecessary_wraps, reason = "a row may also hold an error")]
+fn tagged_packet(tags: u8, to: ListenerKey, payload_len: u32) -> Result<Parsed, Malformed> {
+    let addr = if to.addr.is_v4() {
         Addr16::from_v4(CLIENT_V4)
     } else {
         Addr16::from_v6(CLIENT_V6)
     };
+    let is_tcp = to == TCP_V4 || to == TCP_V6;
+    let transport = if is_tcp {
+        Transport::Tcp
+    } else {
+        Transport::Udp
+    };
     Ok(Parsed::Packet(Packet {
-        src,
+        from: key(transport, addr, CLIENT_PORT),
         to,
         payload_len,
+        segment: if is_tcp { SEGMENT } else { Segment::NONE },
+        link_len: 14 + 4 * tags,
     }))
 }
 

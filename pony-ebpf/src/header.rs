@@ -7,6 +7,8 @@ use pony_common::addr::{Addr16, Be16};
 
 use crate::cursor::Header;
 
+pub mod reset;
+
 /// Ethernet, without VLAN tag.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -17,6 +19,11 @@ pub struct Ethernet {
     pub ethertype: Be16,
 }
 
+impl Ethernet {
+    /// The bytes of the header.
+    pub const LEN: u8 = 14;
+}
+
 /// A VLAN tag (IEEE 802.1Q, 802.1ad): what stands between an Ethernet type and what it announces.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -24,6 +31,11 @@ pub struct Vlan {
     tag: [u8; 2],
     /// What follows.
     pub ethertype: Be16,
+}
+
+impl Vlan {
+    /// The bytes of one tag.
+    pub const LEN: u8 = 4;
 }
 
 /// IPv4, without its options (RFC 791).
@@ -150,14 +162,22 @@ pub struct Tcp {
     sequence: [u8; 4],
     acknowledged: [u8; 4],
     words: u8,
-    /// FIN, SYN and their kin.
-    pub flags: u8,
+    flags: Flags,
     window: [u8; 2],
     checksum: [u8; 2],
     urgent: [u8; 2],
 }
 
 impl Tcp {
+    /// What the guard must know of the segment.
+    #[inline(always)]
+    pub fn segment(&self) -> Segment {
+        Segment {
+            sequence: u32::from_be_bytes(self.sequence),
+            flags: self.flags,
+        }
+    }
+
     /// Bytes of the header with its options; `None` when it claims to be shorter than its fixed
     /// part.
     #[inline(always)]
@@ -166,6 +186,55 @@ impl Tcp {
             words @ 5.. => Some(u32::from(words) * 4),
             _ => None,
         }
+    }
+}
+
+/// What the guard must know of a TCP segment besides its ports and its length.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Segment {
+    /// The number of the first byte, or of the SYN.
+    pub sequence: u32,
+    /// FIN, SYN and their kin.
+    pub flags: Flags,
+}
+
+impl Segment {
+    /// No segment.
+    pub(crate) const NONE: Self = Self {
+        sequence: 0,
+        flags: Flags(0),
+    };
+}
+
+/// The flags of a TCP segment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(transparent)]
+pub struct Flags(pub u8);
+
+impl Flags {
+    /// The sender has nothing more to send.
+    pub const FIN: u8 = 0x01;
+    /// The sender opens a connection.
+    pub const SYN: u8 = 0x02;
+    /// The sender gives the connection up.
+    pub const RST: u8 = 0x04;
+    /// The segment confirms what was received.
+    pub const ACK: u8 = 0x10;
+    /// FIN, SYN, RST, PSH, ACK and URG: all but those of congestion notification (RFC 3168).
+    const CONTROL: u8 = 0x3f;
+
+    /// Whether a client asks for a connection with it.
+    #[inline(always)]
+    pub const fn is_attempt(self) -> bool {
+        self.0 & (Self::SYN | Self::ACK | Self::RST | Self::FIN) == Self::SYN
+    }
+
+    /// Whether no stack sends such a segment: none of the flags, all of them, or a connection
+    /// opened and ended at once.
+    #[inline(always)]
+    pub const fn are_bogus(self) -> bool {
+        let set = self.0 & Self::CONTROL;
+        set == 0 || (set & Self::SYN != 0 && set & (Self::FIN | Self::RST) != 0)
     }
 }
 
@@ -197,13 +266,14 @@ unsafe impl Header for Ipv4 {}
 unsafe impl Header for Ipv6 {}
 // SAFETY: bytes, byte arrays, and `Be16`, which is two bytes.
 unsafe impl Header for Extension {}
-// SAFETY: bytes, byte arrays, and `Be16`, which is two bytes.
+// SAFETY: bytes, byte arrays, `Flags`, which is a byte, and `Be16`, which is two bytes.
 unsafe impl Header for Tcp {}
 // SAFETY: bytes, byte arrays, and `Be16`, which is two bytes.
 unsafe impl Header for Udp {}
 
 const _: () = {
-    assert!(size_of::<Ethernet>() == 14 && size_of::<Vlan>() == 4);
+    assert!(size_of::<Ethernet>() == Ethernet::LEN as usize);
+    assert!(size_of::<Vlan>() == Vlan::LEN as usize);
     assert!(size_of::<Ipv4>() == 20 && size_of::<Ipv6>() == 40 && size_of::<Extension>() == 8);
     assert!(size_of::<Tcp>() == 20 && size_of::<Udp>() == Udp::LEN as usize);
 };

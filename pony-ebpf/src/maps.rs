@@ -2,44 +2,127 @@
 //!
 //! Each entry says what one element means, who writes it, who reads it, and what happens when the
 //! map is full. The daemon finds maps by the names in [`pony_common::names`] and sets those sizes
-//! that depend on the configuration when it loads the object.
+//! that depend on the configuration when it loads the object. What packets can fill are arrays:
+//! no packet makes the kernel allocate or take a lock.
 
 use aya_ebpf::{
-    macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray},
+    Global,
+    bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE},
+    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf},
+    macros::btf_map,
 };
 use pony_common::layout::{
-    ledger::{LedgerKey, Traffic},
-    listener::{ListenerEntry, ListenerKey},
+    block::{Block, BlockKey},
+    event::Event,
+    ledger::{Entry, SetRow, WAYS},
+    listener::{self, ListenerEntry, ListenerKey, PortEntry},
+    policy::Row,
     reads,
+    report::{self, Report},
+    settings::Settings,
+    stats::Tally,
 };
+use pony_ebpf::{report::Budget, syn};
+
+use crate::cell::{MapCell, MapIdentity};
 
 /// The listeners by what a packet for them is addressed to. One on all addresses has the wildcard
 /// of its family here; one on all addresses of both families is there twice.
 ///
-/// The daemon writes, before the programs are attached; `xdp_guard` reads. The daemon makes it as
-/// large as the number of keys, so it is never full.
-#[map]
-pub(crate) static LISTENERS: HashMap<ListenerKey, ListenerEntry> = HashMap::with_max_entries(1, 0);
+/// The daemon writes; the programs read. The daemon makes it as large as the number of keys, so
+/// it is never full.
+#[btf_map]
+pub(crate) static LISTENERS: HashMap<ListenerKey, ListenerEntry, 1> = HashMap::new();
 
-/// What one client has sent to one listener.
+/// What [`LISTENERS`] says, by port: where that is enough, the programs ask no further.
 ///
-/// `xdp_guard` writes, from all CPUs at once and so with atomic additions; the daemon reads. When
-/// it is full, the kernel forgets a client that has been quiet for long, and counts it from zero
-/// when it comes back. The daemon sets the size.
-#[map]
-pub(crate) static LEDGER: LruHashMap<LedgerKey, Traffic> = LruHashMap::with_max_entries(1, 0);
+/// The daemon writes it together with `LISTENERS`, and the same; the programs read. One element
+/// for each port of both protocols.
+#[btf_map]
+pub(crate) static PORTS: Array<PortEntry, { listener::PORTS as usize }> = Array::new();
 
-/// What one listener was sent, by its number. Nothing is forgotten here.
+/// The policy in force: one image, as `pony_common::layout::policy` describes it.
 ///
-/// `xdp_guard` writes, the daemon's metrics read. Per CPU, so counting needs no lock. The daemon
-/// makes it as large as the number of listeners.
-#[map]
-pub(crate) static STATS: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1, 0);
+/// The daemon fills a new array and puts it here whole; the programs take the array once for each
+/// packet, so no packet sees parts of two. Arrays of all sizes fit.
+#[btf_map]
+pub(crate) static POLICY: ArrayOfMaps<Image, 1> = ArrayOfMaps::new();
+
+/// One policy: an array of rows, large or small, that the daemon writes through a mapping.
+pub(crate) type Image = Array<Row, 1, { (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize }>;
+
+/// Clients that the daemon wants refused, on one listener or on all, until a moment.
+///
+/// The daemon writes and removes; `xdp_guard` reads, and counts what it refused. The daemon sets
+/// the size (`guard.max_blocks`) and keeps a client out of it that does not fit.
+#[btf_map]
+pub(crate) static BLOCKS: HashMap<BlockKey, Block, 1> = HashMap::new();
+
+/// Which clients are in [`LEDGER`], and when they were last seen: one set of ways per element.
+///
+/// The programs write, the daemon reads. When a set is full, its coldest client makes room. The
+/// daemon sets the size (`guard.max_clients`, divided by the ways).
+#[btf_map]
+pub(crate) static LEDGER_SETS: Array<SetRow<MapCell>, 1> = Array::new();
+
+/// What one client has used on one listener.
+///
+/// The programs write; `pony clients` reads, through a mapping. The daemon sets the size
+/// (`guard.max_clients`); [`LEDGER_SETS`] says which elements are in use, and for whom.
+#[btf_map]
+pub(crate) static LEDGER: Clients = Array::new();
+
+type Clients = Array<Entry<MapCell, MapIdentity>, { WAYS as usize }, { BPF_F_MMAPABLE as usize }>;
+
+/// What is known of connection attempts, see `pony_ebpf::syn`.
+///
+/// Only `xdp_guard` writes and reads. A new attempt takes the place of an old one.
+#[btf_map]
+pub(crate) static SYNS: Array<MapCell, { syn::SIZE as usize }> = Array::new();
+
+/// What is not reported yet of listeners and clients, see `pony_common::layout::report`.
+///
+/// `xdp_guard` writes and reads; the daemon, through a mapping, takes what no packet reports. Two
+/// that share an element push each other out.
+#[btf_map]
+pub(crate) static REPORTS: Reports = Array::new();
+
+type Reports = Array<Report<MapCell>, { report::SIZE as usize }, { BPF_F_MMAPABLE as usize }>;
+
+/// How many reports each CPU has made lately, and how many it withheld.
+///
+/// Only `xdp_guard` writes. One element for each CPU.
+#[btf_map]
+pub(crate) static BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
+
+/// Reports of what was refused, or would have been.
+///
+/// `xdp_guard` writes, the daemon reads. When it is full, a report is lost, and counted as
+/// withheld in [`BUDGET`].
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<Event, { 256 * 1024 }> = RingBuf::new();
+
+/// What was done with the packets of one listener: a slot for each verdict and reason, see
+/// `pony_common::layout::stats`. Nothing is forgotten here.
+///
+/// The programs write, the daemon's metrics read. Per CPU, so counting needs no lock. The daemon
+/// makes it as large as the number of listeners times the slots.
+#[btf_map]
+pub(crate) static STATS: PerCpuArray<Tally, 1> = PerCpuArray::new();
 
 /// Packets that were let through unjudged, by the reason: one slot per
 /// [`NotOurs`](reads::NotOurs) and [`Malformed`](reads::Malformed).
 ///
 /// `xdp_guard` writes, the daemon's metrics read. Per CPU, so counting needs no lock.
-#[map]
-pub(crate) static READS: PerCpuArray<u64> = PerCpuArray::with_max_entries(reads::SLOTS, 0);
+#[btf_map]
+pub(crate) static READS: PerCpuArray<u64, { reads::SLOTS as usize }> = PerCpuArray::new();
+
+/// What the daemon tells the programs besides the policy. One element.
+///
+/// The daemon writes, the programs read.
+#[btf_map]
+pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
+
+/// How many sets [`LEDGER_SETS`] has, a power of two. The daemon sets it when it loads the object.
+#[unsafe(no_mangle)]
+pub(crate) static SETS: Global<u32> = Global::new(1);

@@ -16,7 +16,7 @@ use pony_common::{
 
 use crate::{
     cursor::{Cursor, Truncated},
-    header::{Ethernet, Extension, Ipv4, Ipv6, Tcp, Udp, Vlan},
+    header::{Ethernet, Extension, Ipv4, Ipv6, Segment, Tcp, Udp, Vlan},
 };
 
 /// How many VLAN tags are followed.
@@ -36,41 +36,88 @@ pub enum Parsed {
 }
 
 /// A TCP or UDP packet, or the first fragment of one.
+///
+/// Both addresses are aligned so that each is two words for whoever looks at it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(C, align(8))]
 pub struct Packet {
-    /// The sender's address.
-    pub src: Addr16,
-    /// What it is addressed to.
-    pub to: ListenerKey,
+    /// Who sent it. For a packet that goes out, the listener that it is from, if any.
+    pub from: ListenerKey,
     /// Bytes of payload, without any header or padding.
     pub payload_len: u32,
+    /// What it is addressed to. For a packet that comes in, the listener that it is for, if any.
+    pub to: ListenerKey,
+    /// Of a UDP packet, nothing but zeros.
+    pub(crate) segment: Segment,
+    /// Bytes before the IP header.
+    pub link_len: u8,
 }
 
-/// Reads a frame of `frame_len` bytes, of which `packet` shows at least the headers.
+impl Packet {
+    /// No packet at all, to be replaced by one.
+    pub const NONE: Self = Self {
+        from: ListenerKey::new(Transport::Udp, Addr16([0; 16]), Be16::from_host(0)),
+        to: ListenerKey::new(Transport::Udp, Addr16([0; 16]), Be16::from_host(0)),
+        payload_len: 0,
+        segment: Segment::NONE,
+        link_len: 0,
+    };
+
+    #[inline(always)]
+    fn set_ports(&mut self, transport: Transport, from: Be16, to: Be16) {
+        self.from = ListenerKey::new(transport, self.from.addr, from);
+        self.to = ListenerKey::new(transport, self.to.addr, to);
+    }
+
+    /// The segment, if it is TCP.
+    #[inline(always)]
+    pub fn tcp(&self) -> Option<Segment> {
+        // Not an `Option` in the struct: the compiler would copy the segment also where there is
+        // none, and the verifier takes that for reading what nobody wrote.
+        matches!(self.to.transport(), Some(Transport::Tcp)).then_some(self.segment)
+    }
+}
+
+/// Reads a frame of `frame_len` bytes, of which `frame` shows at least the headers.
 ///
 /// A frame in several buffers shows only the first of them, hence the separate length.
 #[inline(always)]
-pub fn parse(packet: &mut Cursor<'_>, frame_len: u32) -> Result<Parsed, Malformed> {
-    let (ethertype, len) = read_link(packet, frame_len)?;
-    let body = match ethertype {
-        ETHERTYPE_IPV4 => read_ipv4(packet, len)?,
-        ETHERTYPE_IPV6 => read_ipv6(packet, len)?,
-        _ => return Ok(Parsed::NotOurs(NotOurs::NotIp)),
+pub fn parse(frame: &mut Cursor<'_>, frame_len: u32) -> Result<Parsed, Malformed> {
+    let mut packet = Packet::NONE;
+    match read(frame, frame_len, &mut packet)? {
+        None => Ok(Parsed::Packet(packet)),
+        Some(why) => Ok(Parsed::NotOurs(why)),
+    }
+}
+
+/// The same, for a place where the packet is wanted: the kernel's stack has no room for two.
+/// Answers why it is not ours, if so; what is in `packet` then means nothing.
+#[inline(always)]
+pub fn read(
+    frame: &mut Cursor<'_>,
+    frame_len: u32,
+    packet: &mut Packet,
+) -> Result<Option<NotOurs>, Malformed> {
+    let link = read_link(frame, frame_len)?;
+    packet.link_len = link.len;
+    let body = match link.ethertype {
+        ETHERTYPE_IPV4 => read_ipv4(frame, link.room, packet)?,
+        ETHERTYPE_IPV6 => read_ipv6(frame, link.room, packet)?,
+        _ => return Ok(Some(NotOurs::NotIp)),
     };
     if matches!(body.part, Part::Later) {
-        return Ok(Parsed::NotOurs(NotOurs::LaterFragment));
+        return Ok(Some(NotOurs::LaterFragment));
     }
     match body.protocol {
-        PROTOCOL_TCP => read_tcp(packet, &body).map(Parsed::Packet),
-        PROTOCOL_UDP => read_udp(packet, &body).map(Parsed::Packet),
-        _ => Ok(Parsed::NotOurs(NotOurs::NotTransport)),
+        PROTOCOL_TCP => read_tcp(frame, &body, packet)?,
+        PROTOCOL_UDP => read_udp(frame, &body, packet)?,
+        _ => return Ok(Some(NotOurs::NotTransport)),
     }
+    Ok(None)
 }
 
 /// What an IP packet carries.
 struct Body {
-    src: Addr16,
-    dst: Addr16,
     protocol: u8,
     /// Bytes after the IP headers.
     len: u32,
@@ -84,32 +131,50 @@ enum Part {
     Later,
 }
 
-/// Returns the type of what follows the Ethernet header and its tags, and how many bytes follow.
+/// The Ethernet header with its tags.
+struct Link {
+    /// What follows.
+    ethertype: Be16,
+    /// Bytes of the header and the tags.
+    len: u8,
+    /// Bytes that follow.
+    room: u32,
+}
+
+/// Reads the Ethernet header and its tags.
 #[inline(always)]
-fn read_link(packet: &mut Cursor<'_>, frame_len: u32) -> Result<(Be16, u32), Malformed> {
-    let ethernet: &Ethernet = packet.read()?;
-    let mut ethertype = ethernet.ethertype;
-    let mut len = minus(frame_len, size_of::<Ethernet>())?;
+fn read_link(frame: &mut Cursor<'_>, frame_len: u32) -> Result<Link, Malformed> {
+    let ethernet: &Ethernet = frame.read()?;
+    let mut link = Link {
+        ethertype: ethernet.ethertype,
+        len: Ethernet::LEN,
+        room: minus(frame_len, size_of::<Ethernet>())?,
+    };
     for _ in 0..MAX_TAGS {
-        if !is_tag(ethertype) {
+        if !is_tag(link.ethertype) {
             break;
         }
-        let tag: &Vlan = packet.read()?;
-        ethertype = tag.ethertype;
-        len = minus(len, size_of::<Vlan>())?;
+        let tag: &Vlan = frame.read()?;
+        link = Link {
+            ethertype: tag.ethertype,
+            len: link.len.wrapping_add(Vlan::LEN),
+            room: minus(link.room, size_of::<Vlan>())?,
+        };
     }
-    if is_tag(ethertype) {
+    if is_tag(link.ethertype) {
         return Err(Malformed::TooManyHeaders);
     }
-    Ok((ethertype, len))
+    Ok(link)
 }
 
 /// Reads the IPv4 header with its options; `room` is how many bytes the frame has for the packet.
 #[inline(always)]
-fn read_ipv4(packet: &mut Cursor<'_>, room: u32) -> Result<Body, Malformed> {
-    let ip: &Ipv4 = packet.read()?;
+fn read_ipv4(frame: &mut Cursor<'_>, room: u32, packet: &mut Packet) -> Result<Body, Malformed> {
+    let ip: &Ipv4 = frame.read()?;
     let options = ip.options_len().ok_or(Malformed::Header)?;
-    packet.skip(options)?;
+    frame.skip(options)?;
+    packet.from.addr = ip.src();
+    packet.to.addr = ip.dst();
 
     let len = match ip.total_len.to_host() {
         0 => oversize(room)?,
@@ -126,8 +191,6 @@ fn read_ipv4(packet: &mut Cursor<'_>, room: u32) -> Result<Body, Malformed> {
         Part::Whole
     };
     Ok(Body {
-        src: ip.src(),
-        dst: ip.dst(),
         protocol: ip.protocol,
         len: minus(len, Ipv4::LEN + options)?,
         part,
@@ -136,13 +199,15 @@ fn read_ipv4(packet: &mut Cursor<'_>, room: u32) -> Result<Body, Malformed> {
 
 /// Reads the IPv6 header and its extensions; `room` is how many bytes the frame has for the packet.
 #[inline(always)]
-fn read_ipv6(packet: &mut Cursor<'_>, room: u32) -> Result<Body, Malformed> {
-    let ip: &Ipv6 = packet.read()?;
+fn read_ipv6(frame: &mut Cursor<'_>, room: u32, packet: &mut Packet) -> Result<Body, Malformed> {
+    let ip: &Ipv6 = frame.read()?;
     // A mapped address belongs in sockets and map keys. From the wire it could only be somebody
     // who wants to be taken for an IPv4 client; the stack drops it too (Linux 5.4, 6af1799aaf3f).
     if !ip.is_version_6() || ip.src.is_v4() || ip.dst.is_v4() {
         return Err(Malformed::Header);
     }
+    packet.from.addr = ip.src;
+    packet.to.addr = ip.dst;
     let room = minus(room, size_of::<Ipv6>())?;
     let len = match ip.payload_len.to_host() {
         0 => oversize(room).unwrap_or(0),
@@ -152,10 +217,8 @@ fn read_ipv6(packet: &mut Cursor<'_>, room: u32) -> Result<Body, Malformed> {
         return Err(Malformed::Length);
     }
     read_extensions(
-        packet,
+        frame,
         Body {
-            src: ip.src,
-            dst: ip.dst,
             protocol: ip.next_header,
             len,
             part: Part::Whole,
@@ -165,15 +228,15 @@ fn read_ipv6(packet: &mut Cursor<'_>, room: u32) -> Result<Body, Malformed> {
 
 /// Follows the chain of extension headers to what the packet carries.
 #[inline(always)]
-fn read_extensions(packet: &mut Cursor<'_>, mut body: Body) -> Result<Body, Malformed> {
+fn read_extensions(frame: &mut Cursor<'_>, mut body: Body) -> Result<Body, Malformed> {
     for _ in 0..MAX_EXTENSIONS {
         let unit = EXTENSION_UNITS[usize::from(body.protocol)];
         if unit == NOT_EXTENSION {
             return Ok(body);
         }
-        let extension: &Extension = packet.read()?;
+        let extension: &Extension = frame.read()?;
         let rest = usize::from(extension.len) * usize::from(unit & MAX_UNIT);
-        packet.skip(rest)?;
+        frame.skip(rest)?;
         body.len = minus(body.len, Extension::LEN + rest)?;
         if body.protocol == EXTENSION_FRAGMENT {
             if extension.is_later_fragment() {
@@ -193,35 +256,32 @@ fn read_extensions(packet: &mut Cursor<'_>, mut body: Body) -> Result<Body, Malf
 }
 
 #[inline(always)]
-fn read_tcp(packet: &mut Cursor<'_>, body: &Body) -> Result<Packet, Malformed> {
-    let tcp: &Tcp = packet.read()?;
+fn read_tcp(frame: &mut Cursor<'_>, body: &Body, packet: &mut Packet) -> Result<(), Malformed> {
+    let tcp: &Tcp = frame.read()?;
     let header_len = tcp.header_len().ok_or(Malformed::Header)?;
-    let payload_len = body.len.checked_sub(header_len).ok_or(Malformed::Length)?;
-    Ok(Packet {
-        src: body.src,
-        to: ListenerKey::new(Transport::Tcp, body.dst, tcp.dst),
-        payload_len,
-    })
+    packet.payload_len = body.len.checked_sub(header_len).ok_or(Malformed::Length)?;
+    packet.segment = tcp.segment();
+    packet.set_ports(Transport::Tcp, tcp.src, tcp.dst);
+    Ok(())
 }
 
 #[inline(always)]
-fn read_udp(packet: &mut Cursor<'_>, body: &Body) -> Result<Packet, Malformed> {
-    let udp: &Udp = packet.read()?;
+fn read_udp(frame: &mut Cursor<'_>, body: &Body, packet: &mut Packet) -> Result<(), Malformed> {
+    let udp: &Udp = frame.read()?;
     let room = body.len.checked_sub(Udp::LEN).ok_or(Malformed::Length)?;
     let payload_len = match u32::from(udp.len.to_host()) {
         // Over IPv6 the stack takes all that is there (RFC 2675).
-        0 if !body.dst.is_v4() => room,
+        0 if !packet.to.addr.is_v4() => room,
         len => len.checked_sub(Udp::LEN).ok_or(Malformed::Header)?,
     };
     // The length is that of the whole datagram, of which a first fragment has only a part.
     if payload_len > room && matches!(body.part, Part::Whole) {
         return Err(Malformed::Length);
     }
-    Ok(Packet {
-        src: body.src,
-        to: ListenerKey::new(Transport::Udp, body.dst, udp.dst),
-        payload_len: payload_len.min(room),
-    })
+    packet.payload_len = payload_len.min(room);
+    packet.segment = Segment::NONE;
+    packet.set_ports(Transport::Udp, udp.src, udp.dst);
+    Ok(())
 }
 
 /// The length of a packet whose length field is zero because it is too long for the field, as

@@ -1,23 +1,35 @@
-//! `xdp_guard`: the first program to see a packet.
-
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
+//! `xdp_guard`: the first program to see a packet that comes in.
 
 use aya_ebpf::{
-    bindings::xdp_action, helpers::bpf_xdp_get_buff_len, macros::xdp, programs::XdpContext,
+    bindings::{BPF_RB_NO_WAKEUP, xdp_action, xdp_md},
+    helpers::{bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
+    macros::xdp,
+    programs::XdpContext,
 };
-use pony_common::layout::{
-    ledger::{LedgerKey, Traffic},
-    listener::{ListenerEntry, ListenerKey},
-    reads::{Malformed, NotOurs},
+use pony_common::{
+    layout::{
+        event::Event,
+        reads::NotOurs,
+        report::{self, About},
+        stats::{Slot, Tally},
+    },
+    time::Nanos,
 };
 use pony_ebpf::{
-    cursor::Cursor,
-    parse::{Packet, Parsed, parse},
+    cursor::{Cursor, Writer},
+    header::reset,
+    parse::Packet,
+    verdict::{Answer, Decision, verdict},
 };
 
-use crate::maps::{LEDGER, LISTENERS, READS, STATS};
+use crate::{
+    count::{READ, count, find, now, read_into},
+    kernel::Kernel,
+    log,
+    maps::{BUDGET, EVENTS, READS, REPORTS, SETTINGS},
+};
 
-/// Counts what is sent to the listeners. It decides nothing: every packet goes on to the stack.
+/// Judges what is sent to the listeners; everything else goes on to the stack, unread or not.
 ///
 /// `frags`: packets in several buffers come here too. Without it the kernel would take segment
 /// offload and large MTUs from an interface that runs the program in its driver.
@@ -27,84 +39,122 @@ use crate::maps::{LEDGER, LISTENERS, READS, STATS};
     reason = "the macro makes the context and gives it away"
 )]
 fn xdp_guard(ctx: XdpContext) -> u32 {
-    match read(&ctx) {
-        Ok(Parsed::Packet(packet)) => match find(packet.to) {
-            Some(listener) => count(&packet, listener),
-            None => count_read(NotOurs::NoListener as u32),
+    let mut packet = Packet::NONE;
+    let slot = match xdp_read(ctx.ctx, &raw mut packet) {
+        READ => match find(&packet.to) {
+            Some(listener) => return guard(&ctx, &packet, listener),
+            None => NotOurs::NoListener as u32,
         },
-        Ok(Parsed::NotOurs(why)) => count_read(why as u32),
-        Err(why) => count_read(why as u32),
-    }
+        unread => unread,
+    };
+    count_read(slot);
     xdp_action::XDP_PASS
 }
 
-#[inline(always)]
-fn read(ctx: &XdpContext) -> Result<Parsed, Malformed> {
-    // SAFETY: the helper only reads the context, which is the one that the kernel gave us.
-    let frame_len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) };
+/// Reads the packet, and answers [`READ`] or the slot of `READS` that it counts in.
+///
+/// With a C name the verifier checks it once, by itself, and after it knows nothing of the
+/// packet; else it would follow each kind of header to the end of the program.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn xdp_read(ctx: *mut xdp_md, packet: *mut Packet) -> u32 {
+    let ctx = XdpContext::new(ctx);
     // SAFETY: the kernel keeps `data..data_end` readable while the program runs.
-    let mut packet = unsafe { Cursor::new(ctx.data() as *const u8, ctx.data_end() as *const u8) };
+    let mut cursor = unsafe { Cursor::new(ctx.data() as *const u8, ctx.data_end() as *const u8) };
+    // SAFETY: only called with a valid reference. The verifier wants to see that it is not null.
+    let packet = unsafe { packet.as_mut() };
+    packet.map_or(READ, |packet| {
+        read_into(&mut cursor, frame_len(&ctx), packet)
+    })
+}
+
+/// The length of the frame with all its buffers.
+#[inline(always)]
+fn frame_len(ctx: &XdpContext) -> u32 {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the kernel's own length is 32 bits wide"
     )]
-    let frame_len = frame_len as u32;
-    parse(&mut packet, frame_len)
+    // SAFETY: the helper only reads the context, which is the one that the kernel gave us.
+    let frame_len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as u32;
+    frame_len
 }
 
-/// The listener of an address and port: one on exactly this address, else one on all addresses.
+/// Judges a packet for a listener, counts and reports what is done with it, and does it.
 #[inline(always)]
-fn find(to: ListenerKey) -> Option<&'static ListenerEntry> {
-    // SAFETY: nobody writes to the map while the program is attached.
-    unsafe { LISTENERS.get(to).or_else(|| LISTENERS.get(to.wildcard())) }
-}
-
-#[inline(always)]
-fn count(packet: &Packet, listener: &ListenerEntry) {
-    if let Some(stats) = STATS.get_ptr_mut(listener.number) {
-        // SAFETY: the slot is this CPU's own, and nothing interrupts an XDP program on its CPU to
-        // run another one.
-        unsafe {
-            (*stats).packets += 1;
-            (*stats).bytes += u64::from(packet.payload_len);
-        }
-    }
-    let client = packet.src.prefix(listener.ipv6_prefix);
-    count_client(
-        &LedgerKey {
-            listener: listener.number,
-            client,
-        },
-        packet.payload_len,
-    );
-}
-
-#[inline(always)]
-fn count_client(key: &LedgerKey, bytes: u32) {
-    let bytes = u64::from(bytes);
-    if add(key, bytes) {
-        return;
-    }
-    // Another CPU may be first with the same new client; then there is something to add to.
-    let first = Traffic { packets: 1, bytes };
-    if LEDGER.insert(key, first, BPF_NOEXIST).is_err() {
-        add(key, bytes);
-    }
-}
-
-/// Whether the client was there to add to.
-#[inline(always)]
-fn add(key: &LedgerKey, bytes: u64) -> bool {
-    let Some(traffic) = LEDGER.get_ptr_mut(key) else {
-        return false;
+fn guard(ctx: &XdpContext, packet: &Packet, listener: u32) -> u32 {
+    let now = now();
+    let decision = verdict(&Kernel, packet, listener, now);
+    let tally = Tally {
+        packets: 1,
+        bytes: u64::from(packet.payload_len),
+        attempts: decision.attempts,
     };
-    // SAFETY: the value stays readable and writable while the program runs, also when the client
-    // is forgotten meanwhile; all writers add atomically.
-    unsafe {
-        atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(&raw mut (*traffic).packets, 1);
-        atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(&raw mut (*traffic).bytes, bytes);
+    count(listener, decision.slot(), &tally);
+    log::say(ctx, packet, listener, &decision);
+    if !matches!(decision.slot(), Slot::Pass) {
+        report(listener, &decision, tally, now);
     }
-    true
+    match decision.answer {
+        Answer::Pass => xdp_action::XDP_PASS,
+        Answer::Drop => xdp_action::XDP_DROP,
+        Answer::Reset => answer(ctx, packet),
+    }
+}
+
+/// Turns the packet into its answer, and sends it back to where it came from.
+#[inline(never)]
+fn answer(ctx: &XdpContext, packet: &Packet) -> u32 {
+    let Some(asked) = packet.tcp() else {
+        return xdp_action::XDP_DROP;
+    };
+    let surplus = frame_len(ctx).wrapping_sub(reset::frame_len(packet));
+    // SAFETY: the context is the one that the kernel gave us. Nothing read before is used after.
+    let cut = unsafe { bpf_xdp_adjust_tail(ctx.ctx, surplus.wrapping_neg().cast_signed()) };
+    if cut != 0 {
+        return xdp_action::XDP_DROP;
+    }
+    // SAFETY: the kernel keeps `data..data_end` writable while the program runs.
+    let mut frame = unsafe { Writer::new(ctx.data() as *mut u8, ctx.data_end() as *mut u8) };
+    match reset::write(&mut frame, packet, asked) {
+        Ok(()) => xdp_action::XDP_TX,
+        Err(_) => xdp_action::XDP_DROP,
+    }
+}
+
+/// Tells the daemon, if it is time to tell it about this listener, client and slot.
+#[inline(never)]
+fn report(listener: u32, decision: &Decision, tally: Tally, now: Nanos) {
+    let about = About {
+        client: decision.client,
+        listener,
+        slot: decision.slot().value(),
+    };
+    let (Some(settings), Some(budget)) = (SETTINGS.get(0), BUDGET.get_ptr_mut(0)) else {
+        return;
+    };
+    // SAFETY: the element is this CPU's own, and nothing interrupts an XDP program on its CPU to
+    // run another one.
+    let budget = unsafe { &mut *budget };
+    let hash = about.hash(&settings.hash_key);
+    let Some(row) = REPORTS.get(report::index(hash)) else {
+        return;
+    };
+    let Some(told) = row.add((about, hash), tally, now, || budget.take(now)) else {
+        return;
+    };
+    let event = Event {
+        at: now,
+        listener,
+        slot: about.slot,
+        client: about.client,
+        packets: told.packets,
+        bytes: told.bytes,
+        attempts: told.attempts,
+    };
+    if EVENTS.output(event, u64::from(BPF_RB_NO_WAKEUP)).is_err() {
+        budget.withheld = budget.withheld.wrapping_add(1);
+    }
 }
 
 #[inline(always)]
@@ -112,8 +162,6 @@ fn count_read(slot: u32) {
     if let Some(counter) = READS.get_ptr_mut(slot) {
         // SAFETY: the slot is this CPU's own, and nothing interrupts an XDP program on its CPU to
         // run another one.
-        unsafe { *counter += 1 };
+        unsafe { *counter = (*counter).wrapping_add(1) };
     }
 }
-
-const BPF_NOEXIST: u64 = aya_ebpf::bindings::BPF_NOEXIST as u64;
