@@ -29,9 +29,9 @@ pub use pony_common::limit::{Action, BandwidthLimit};
 pub use self::address::{Host, HostPort};
 use self::locate::Lines;
 pub use self::model::{
-    Access, AttemptLimit, Config, Guard, GuardMode, Interfaces, Limits, Listener, Logging,
-    MetricsEndpoint, Protocol, Server, SessionLog, Severity, StdoutFormat, Syslog, SyslogTransport,
-    Tcp, Udp,
+    Access, AttachMode, AttemptLimit, Config, Guard, GuardMode, Interfaces, KernelLog, Limits,
+    Listener, Logging, MetricsEndpoint, Protocol, Refuse, Server, SessionLog, Severity,
+    StdoutFormat, Syslog, SyslogTransport, Tcp, Udp,
 };
 use self::problem::Complaint;
 pub use self::problem::{Errors, Problem};

@@ -88,11 +88,31 @@ pub struct MetricsEndpoint {
     pub path: String,
 }
 
-/// Whether and where the kernel programs are attached.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Whether and where the kernel programs are attached, and what their maps hold.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Guard {
     pub mode: GuardMode,
     pub interfaces: Interfaces,
+    pub attach: AttachMode,
+    pub refuse: Refuse,
+    /// How many clients the kernel's ledger remembers, all listeners together.
+    pub max_clients: u32,
+    /// How many clients the daemon may have blocked at once.
+    pub max_blocks: u32,
+    /// The `server.name` under which maps and programs are pinned. Without one nothing is pinned.
+    pub instance: Option<String>,
+    /// What the kernel programs say themselves. From the command line.
+    pub kernel_log: Option<KernelLog>,
+}
+
+/// How much the kernel programs say themselves: messages of this kind and of those before it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KernelLog {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
 }
 
 /// What to do about the kernel programs.
@@ -114,6 +134,28 @@ pub enum Interfaces {
     #[default]
     Auto,
     Names(Vec<String>),
+}
+
+/// Where on an interface the guard runs.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum AttachMode {
+    /// In the driver if that can be, else in the stack.
+    #[default]
+    Auto,
+    /// In the driver.
+    Native,
+    /// In the stack.
+    Generic,
+}
+
+/// What a TCP client gets whose connection the guard refuses.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Refuse {
+    /// Nothing, so that it waits and tries again.
+    #[default]
+    Drop,
+    /// A reset, so that it knows at once.
+    Reset,
 }
 
 /// A transport protocol that is forwarded.
@@ -229,6 +271,21 @@ pub struct SessionLog {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self {
+            mode: GuardMode::Auto,
+            interfaces: Interfaces::Auto,
+            attach: AttachMode::Auto,
+            refuse: Refuse::Drop,
+            max_clients: 65_536,
+            max_blocks: 16_384,
+            instance: None,
+            kernel_log: None,
+        }
+    }
+}
 
 impl Default for Limits {
     fn default() -> Self {

@@ -1,11 +1,20 @@
 //! The `guard` block: the kernel programs.
 
-use crate::config::model::{Guard, GuardMode, Interfaces};
+use std::ops::RangeInclusive;
+
+use crate::config::model::{AttachMode, Guard, GuardMode, Interfaces, Refuse};
 use crate::config::node::Kind;
 use crate::config::problem::Complaint;
-use crate::config::reader::Entry;
+use crate::config::reader::{Entry, Section};
 
-pub(super) const KEYS: &[&str] = &["mode", "interfaces"];
+pub(super) const KEYS: &[&str] = &[
+    "mode",
+    "interfaces",
+    "attach",
+    "refuse",
+    "max_clients",
+    "max_blocks",
+];
 
 const MODES: &[(&str, GuardMode)] = &[
     ("off", GuardMode::Off),
@@ -13,22 +22,65 @@ const MODES: &[(&str, GuardMode)] = &[
     ("require", GuardMode::Require),
 ];
 
+const ATTACH_MODES: &[(&str, AttachMode)] = &[
+    ("auto", AttachMode::Auto),
+    ("native", AttachMode::Native),
+    ("generic", AttachMode::Generic),
+];
+
+const REFUSALS: &[(&str, Refuse)] = &[("drop", Refuse::Drop), ("reset", Refuse::Reset)];
+
+/// From the smallest ledger that forgets nobody by chance to some 3 GB of one.
+const CLIENTS: RangeInclusive<u64> = 1_024..=8_388_608;
+/// Up to some 100 MB.
+const BLOCKS: RangeInclusive<u64> = 1..=1_048_576;
+
 const INTERFACES_REMEDY: &str = "write auto, or a list of interfaces such as [eth0, eth1]";
 
 pub(super) fn check(entry: &Entry<'_>) -> Option<Guard> {
     let section = entry.section(KEYS)?;
+    let defaults = Guard::default();
     let mode = match section.get("mode") {
         Some(entry) => check_mode(&entry),
-        None => Some(GuardMode::Auto),
+        None => Some(defaults.mode),
     };
     let interfaces = match section.get("interfaces") {
         Some(entry) => check_interfaces(&entry),
-        None => Some(Interfaces::Auto),
+        None => Some(defaults.interfaces),
     };
+    let attach = match section.get("attach") {
+        Some(entry) => entry.word("a way to attach the guard", ATTACH_MODES),
+        None => Some(defaults.attach),
+    };
+    let refuse = match section.get("refuse") {
+        Some(entry) => entry.word("a way to refuse", REFUSALS),
+        None => Some(defaults.refuse),
+    };
+    let max_clients = check_size(&section, "max_clients", CLIENTS, defaults.max_clients);
+    let max_blocks = check_size(&section, "max_blocks", BLOCKS, defaults.max_blocks);
     Some(Guard {
         mode: mode?,
         interfaces: interfaces?,
+        attach: attach?,
+        refuse: refuse?,
+        max_clients: max_clients?,
+        max_blocks: max_blocks?,
+        instance: defaults.instance,
+        kernel_log: defaults.kernel_log,
     })
+}
+
+/// The number of entries of a map.
+fn check_size(
+    section: &Section<'_>,
+    key: &'static str,
+    range: RangeInclusive<u64>,
+    default: u32,
+) -> Option<u32> {
+    match section.get(key) {
+        Some(entry) => entry.integer(range)?.try_into().ok(),
+        None => Some(default),
+    }
 }
 
 /// `off` is a boolean in YAML 1.1 and text in YAML 1.2, so every way to say no means it.

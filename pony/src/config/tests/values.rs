@@ -30,7 +30,13 @@ fn what_is_left_out_takes_its_default() {
         config.guard,
         Guard {
             mode: GuardMode::Auto,
-            interfaces: Interfaces::Auto
+            interfaces: Interfaces::Auto,
+            attach: AttachMode::Auto,
+            refuse: Refuse::Drop,
+            max_clients: 65_536,
+            max_blocks: 16_384,
+            instance: None,
+            kernel_log: None,
         }
     );
 
@@ -166,10 +172,35 @@ fn the_guard_has_modes_and_interfaces() {
     for (value, mode, interfaces) in rows {
         assert_eq!(
             config_of(&file_with(&[("guard", value)])).guard,
-            Guard { mode, interfaces },
+            Guard {
+                mode,
+                interfaces,
+                ..Guard::default()
+            },
             "{value}"
         );
     }
+}
+
+#[test]
+fn the_guard_has_sizes_and_manners() {
+    let guard_of = |value| config_of(&file_with(&[("guard", value)])).guard;
+    let guard = guard_of("{attach: native, refuse: reset, max_clients: 1_000_000, max_blocks: 1}");
+    let expected = Guard {
+        attach: AttachMode::Native,
+        refuse: Refuse::Reset,
+        max_clients: 1_000_000,
+        max_blocks: 1,
+        instance: None,
+        kernel_log: None,
+        ..Guard::default()
+    };
+    assert_eq!(guard, expected);
+    let guard = guard_of("{attach: Generic, refuse: drop, max_clients: 1024}");
+    assert_eq!(
+        (guard.attach, guard.refuse, guard.max_clients),
+        (AttachMode::Generic, Refuse::Drop, 1_024)
+    );
 }
 
 #[test]
