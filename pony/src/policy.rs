@@ -22,7 +22,8 @@ mod usage;
 
 use std::{net::IpAddr, sync::Arc};
 
-use pony_common::{addr::Addr16, limit::Action, reason::Reason, time::Nanos};
+use pony_common::{addr::Addr16, layout::block::Scope, limit::Action, reason::Reason, time::Nanos};
+use tokio::sync::Notify;
 
 pub use self::permit::Permit;
 use self::{
@@ -31,7 +32,7 @@ use self::{
     total::{Enforcement, Total},
     usage::ClientLimits,
 };
-use crate::config::{Access, Limits};
+use crate::config::{Access, Limits, Protocol};
 
 /// The rules of one listener, and what its clients have used.
 pub struct Policy {
@@ -41,10 +42,24 @@ pub struct Policy {
     total: Total,
     /// `None` if no limit concerns single clients.
     ledger: Option<Ledger>,
+    /// Who wants to know that a client is free again.
+    freed: Option<Arc<Notify>>,
+}
+
+/// A client whose next connection or session a limit would refuse.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Held {
+    /// An IPv4 address, or an IPv6 prefix with the other bits zero.
+    pub client: Addr16,
+    pub reason: Reason,
+    /// What of it may be refused before it comes here.
+    pub scope: Scope,
+    /// When it may be held back no longer although nothing happens. Not before this.
+    pub until: Nanos,
 }
 
 impl Policy {
-    /// Remembers up to about `max_clients` clients (about 600 bytes each), none if no limit
+    /// Remembers up to about `max_clients` clients (about 700 bytes each), none if no limit
     /// concerns single clients.
     pub fn new(access: &Access, limits: &Limits, max_clients: usize) -> Self {
         Self {
@@ -53,6 +68,17 @@ impl Policy {
             ipv6_prefix: limits.ipv6_prefix,
             total: Total::new(limits.max_total_connections),
             ledger: ClientLimits::new(limits).map(|limits| Ledger::new(limits, max_clients)),
+            freed: None,
+        }
+    }
+
+    /// Notifies `freed` whenever a client that was held back for its open connections has closed
+    /// one, and so is held back no longer.
+    #[must_use]
+    pub fn notify_freed(self, freed: Arc<Notify>) -> Self {
+        Self {
+            freed: Some(freed),
+            ..self
         }
     }
 
@@ -75,6 +101,55 @@ impl Policy {
             standing,
             violation,
         })
+    }
+
+    /// Up to `max` clients that are held back now: a new connection or session of theirs would be
+    /// refused, so it may as well be refused before it comes here. Takes time only for clients
+    /// that a limit has held back.
+    ///
+    /// A UDP client with a session is not among them: its packets are not all of a new one. Nor is
+    /// anybody for whom what it has sent by UDP is the reason: that a datagram decides.
+    pub fn held_back(&self, protocol: Protocol, now: Nanos, max: usize) -> Vec<Held> {
+        let mut held = Vec::new();
+        let is_enforced = self.enforcement(Standing::Limited) == Enforcement::Refuse;
+        let Some(ledger) = self.ledger.as_ref().filter(|_| is_enforced && max > 0) else {
+            return held;
+        };
+        let is_full = self.total.is_full_now();
+        ledger.refused_clients(now, |client, reason, open| {
+            // A listener that is full comes before all but the attempts.
+            if is_full && reason != Reason::AttemptLimit {
+                return true;
+            }
+            let scope = match (protocol, reason) {
+                (Protocol::Tcp, _) => Some(Scope::New),
+                (Protocol::Udp, Reason::BandwidthLimit) => None,
+                (Protocol::Udp, _) => (open == 0).then_some(Scope::All),
+            };
+            held.extend(scope.map(|scope| Held {
+                client,
+                reason,
+                scope,
+                until: ledger.limits().forgiven(reason, now),
+            }));
+            held.len() < max
+        });
+        held
+    }
+
+    /// Counts `attempts` of `client` (an address or a prefix, as in [`Held`]) that were refused
+    /// before they came here. They count as if they had been refused here.
+    pub fn count_refused(&self, client: Addr16, attempts: u64, now: Nanos) {
+        if let Some(ledger) = &self.ledger {
+            ledger.count_refused(client.prefix(self.ipv6_prefix), attempts, now);
+        }
+    }
+
+    /// Lists a client whose datagram the kernel guard has dropped for its bandwidth as limited.
+    pub fn note_limited(&self, client: Addr16) {
+        if let Some(ledger) = &self.ledger {
+            ledger.list_limited(client);
+        }
     }
 
     /// How many clients are over one of their limits now. Takes time for each of these only.

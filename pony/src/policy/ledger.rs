@@ -12,8 +12,8 @@
 //!   those that have (each holds a socket, so their number is bounded too) and 1/8 more.
 //! - A lock of a shard is never asked for by one who holds the lock of a client.
 //!
-//! A client takes about 600 bytes: 464 of [`Usage`], and the rest is its places in the tables.
-//! A table of 65,536 clients is 40 MB, however many millions of sources come by. A client that
+//! A client takes about 700 bytes: 568 of [`Usage`], and the rest is its places in the tables.
+//! A table of 65,536 clients is 46 MB, however many millions of sources come by. A client that
 //! is forgotten early starts afresh when it returns: its window is empty.
 //!
 //! The table is cut into shards, so that clients rarely wait for each other. In a table of more
@@ -87,9 +87,54 @@ impl Ledger {
         verdict.map(|violation| (client, violation))
     }
 
-    /// Gives one connection of the client `key` back.
-    pub(super) fn close(&self, key: Addr16) {
-        lock(self.shard(key)).close(key, self.limits.memory());
+    /// Gives one connection of the client `key` back. True if the client had been refused others
+    /// for having as many as it may, and now has fewer.
+    pub(super) fn close(&self, key: Addr16) -> bool {
+        let mut shard = lock(self.shard(key));
+        let open = shard.close(key, self.limits.memory());
+        self.limits.connections == Some(open.saturating_add(1)) && shard.limited.contains(&key)
+    }
+
+    /// Counts `attempts` of the client `key` that were refused before they came here.
+    pub(super) fn count_refused(&self, key: Addr16, attempts: u64, now: Nanos) {
+        let Some(limit) = &self.limits.attempts else {
+            return;
+        };
+        let mut shard = lock(self.shard(key));
+        let (open, client) = shard.find(key);
+        let mut usage = lock(&client);
+        usage.record_attempts(limit, attempts, now);
+        let is_limited = usage.is_limited(&self.limits, open, now);
+        drop(usage);
+        if open == 0 {
+            shard.put_idle(key, client, self.limits.memory());
+        }
+        if is_limited {
+            shard.list_limited(key);
+        }
+    }
+
+    /// Calls `each` with clients whose next attempt a limit would refuse now, the limit, and how
+    /// much they have open, until it answers false. Looks only at those that a limit has held back.
+    pub(super) fn refused_clients(
+        &self,
+        now: Nanos,
+        mut each: impl FnMut(Addr16, Reason, u32) -> bool,
+    ) {
+        for shard in &self.shards {
+            let shard = lock(shard);
+            for key in &shard.limited {
+                let Some((open, client)) = shard.client(*key) else {
+                    continue;
+                };
+                let refusal = lock(client).refusal(&self.limits, open, now);
+                if let Some(reason) = refusal
+                    && !each(*key, reason, open)
+                {
+                    return;
+                }
+            }
+        }
     }
 
     /// Lists the client `key`, which a limit has just held back, as limited.
@@ -203,16 +248,19 @@ impl Shard {
         self.trim();
     }
 
-    fn close(&mut self, key: Addr16, memory: Nanos) {
+    /// How many are left.
+    fn close(&mut self, key: Addr16, memory: Nanos) -> u32 {
         let Some(active) = self.active.get_mut(&key) else {
-            return;
+            return 0;
         };
         active.open -= 1;
-        if active.open == 0
+        let open = active.open;
+        if open == 0
             && let Some(Active { client, .. }) = self.active.remove(&key)
         {
             self.put_idle(key, client, memory);
         }
+        open
     }
 
     fn trim(&mut self) {

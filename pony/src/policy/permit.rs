@@ -101,8 +101,10 @@ impl Drop for Permit {
     fn drop(&mut self) {
         if let Some((key, _)) = &self.client
             && let Some(ledger) = &self.policy.ledger
+            && ledger.close(*key)
+            && let Some(freed) = &self.policy.freed
         {
-            ledger.close(*key);
+            freed.notify_one();
         }
         self.policy.total.close();
     }

@@ -1,4 +1,5 @@
 mod counts;
+mod held;
 
 use std::time::Duration;
 
@@ -22,13 +23,16 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn policy(limits: &Limits) -> Arc<Policy> {
+    Arc::new(Policy::new(&everybody(), limits, 1_000))
+}
+
+fn everybody() -> Access {
     let nets = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-    let access = Access {
+    Access {
         allow: nets(&["0.0.0.0/0", "::/0"]),
         deny: nets(&["192.0.2.66/32"]),
         exempt: nets(&["203.0.113.0/24", "192.0.2.66/32"]),
-    };
-    Arc::new(Policy::new(&access, limits, 1_000))
+    }
 }
 
 fn attempts(max: u32) -> AttemptLimit {

@@ -71,6 +71,10 @@ impl Total {
         self.open.load(Relaxed)
     }
 
+    pub(super) fn is_full_now(&self) -> bool {
+        self.is_full(self.open_now())
+    }
+
     fn is_full(&self, open: u32) -> bool {
         self.max.is_some_and(|max| open >= max)
     }

@@ -1,8 +1,11 @@
 //! What one client has used lately, and which of its limits that violates.
 
+use std::sync::atomic::AtomicU64;
+
 use pony_common::{
     limit::{
         Action, AttemptLimit, Attempts, Bandwidth, BandwidthLimit, Charge, DatagramCharge, SLOTS,
+        until_next_slot,
     },
     reason::Reason,
     time::Nanos,
@@ -44,21 +47,33 @@ impl ClientLimits {
         let slot = longest.0.div_ceil(SLOTS as u64 - 1);
         longest.saturating_add(Nanos(slot))
     }
+
+    /// When a window may next become emptier by itself, if one is the reason.
+    pub(super) fn forgiven(&self, reason: Reason, now: Nanos) -> Nanos {
+        let window = match reason {
+            Reason::AttemptLimit => self.attempts.map(|limit| limit.window),
+            Reason::BandwidthLimit => self.bandwidth.map(|limit| limit.window),
+            _ => None,
+        };
+        window.map_or(Nanos::MAX, |window| {
+            now.saturating_add(until_next_slot(now, window))
+        })
+    }
 }
 
 /// The recent past of one client.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
-    attempts: Attempts,
-    bandwidth: Bandwidth,
+    attempts: Attempts<AtomicU64>,
+    bandwidth: Bandwidth<AtomicU64>,
     /// When something was last counted.
     last: Nanos,
     /// Whether the ledger lists the client as limited. Only the ledger changes it.
     pub(super) is_listed: bool,
 }
 
-// About 600 bytes per client with its places in the tables; `Ledger` documents what that sums to.
-const _: () = assert!(size_of::<Usage>() == 152 + 296 + 8 + 8);
+// About 700 bytes per client with its places in the tables; `Ledger` documents what that sums to.
+const _: () = assert!(size_of::<Usage>() == 280 + 288 + 8 + 8);
 
 impl Usage {
     /// Counts an attempt of a client that has `open` connections, and answers which of its
@@ -75,6 +90,21 @@ impl Usage {
         {
             return Some(Reason::AttemptLimit);
         }
+        self.over(limits, open, now)
+    }
+
+    /// The limit that an attempt would violate now.
+    pub(super) fn refusal(&self, limits: &ClientLimits, open: u32, now: Nanos) -> Option<Reason> {
+        if let Some(limit) = &limits.attempts
+            && !self.attempts.has_room(limit, now)
+        {
+            return Some(Reason::AttemptLimit);
+        }
+        self.over(limits, open, now)
+    }
+
+    /// The limit that a connection more would violate, attempts aside.
+    fn over(&self, limits: &ClientLimits, open: u32, now: Nanos) -> Option<Reason> {
         if limits.connections.is_some_and(|max| open >= max) {
             return Some(Reason::ConnectionLimit);
         }
@@ -85,6 +115,12 @@ impl Usage {
             return Some(Reason::BandwidthLimit);
         }
         None
+    }
+
+    /// Counts attempts that were refused before they came here.
+    pub(super) fn record_attempts(&mut self, limit: &AttemptLimit, attempts: u64, now: Nanos) {
+        self.touch(now);
+        self.attempts.record(limit, now, attempts);
     }
 
     pub(super) fn charge(&mut self, limit: &BandwidthLimit, want: u64, now: Nanos) -> Charge {
@@ -109,7 +145,7 @@ impl Usage {
     }
 
     /// Whether a limit holds the client back now.
-    pub(super) fn is_limited(&mut self, limits: &ClientLimits, open: u32, now: Nanos) -> bool {
+    pub(super) fn is_limited(&self, limits: &ClientLimits, open: u32, now: Nanos) -> bool {
         let has_attempts =
             (limits.attempts.as_ref()).is_none_or(|limit| self.attempts.has_room(limit, now));
         let has_bytes =

@@ -249,7 +249,9 @@ proptest! {
             match event {
                 Event::Touch(n) => touch(&ledger, n, at(0)),
                 Event::Open(n) => open(&ledger, n, at(0)),
-                Event::Close(n) => ledger.close(key(n)),
+                Event::Close(n) => {
+                    ledger.close(key(n));
+                }
             }
             model.step(event, capacity);
             for n in 0..24 {
