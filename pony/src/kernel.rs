@@ -8,66 +8,74 @@
 //! [`Guard`] is dropped, and by the kernel when the process dies.
 
 mod attach;
-mod collector;
+mod blocks;
+mod clients;
+mod counters;
+mod egress;
 mod error;
+mod events;
+mod follow;
+pub mod image;
 mod interfaces;
 mod keys;
+#[cfg(test)]
+mod lab;
+mod links;
+mod log;
+mod netlink;
 mod object;
+mod pins;
+mod policy;
+mod settings;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
-use aya::{
-    Ebpf,
-    maps::{HashMap, MapData},
-};
-use pony_common::layout::ledger::{LedgerKey, Traffic};
+use pony_common::names;
 use tracing::{info, warn};
 
-use self::{attach::Attached, collector::Counters, error::explain, interfaces::Interface};
-pub use self::{attach::Mode, error::StartError};
-use crate::config::{self, GuardMode, Interfaces, Protocol};
+pub use self::{
+    attach::Mode,
+    blocks::{Blocks, Refused, Wanted},
+    clients::{By, ClientName, ClientUse, Clients, ClientsError, Query, Recent, Unit, clients},
+    counters::Counters,
+    error::StartError,
+    events::{Events, Report},
+    log::LOG_TARGET,
+    policy::{Installed, PolicyError, Rules},
+};
+use self::{
+    counters::CounterMaps, error::explain, follow::Follower, object::Sizes, pins::Pins,
+    policy::PolicyMap, settings::SettingsMap,
+};
+use crate::config::{self, GuardMode};
 
 /// The kernel object that this binary carries: `None` if it was built before the object was.
 pub const OBJECT: Option<&[u8]> = object::EMBEDDED;
 
 /// What the guard must know of a listener.
-#[derive(Clone, Debug)]
-pub struct GuardListener {
+#[derive(Clone, Copy, Debug)]
+pub struct GuardListener<'a> {
     /// Its name in metrics.
-    pub name: Arc<str>,
-    pub protocol: Protocol,
+    pub name: &'a str,
     /// The address that its socket is bound to.
     pub addr: SocketAddr,
     /// Whether an IPv6 wildcard leaves IPv4 alone.
     pub v6_only: bool,
-    /// How many bits of an IPv6 address make a client.
-    pub ipv6_prefix: u8,
-}
-
-/// What one client has sent to one listener, as counted at the interfaces.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ClientTraffic {
-    /// The listener's name.
-    pub listener: Arc<str>,
-    /// An IPv4 address, or the first address of an IPv6 prefix.
-    pub client: IpAddr,
-    /// Packets as the interface handed them up: several that it merged count as one.
-    pub packets: u64,
-    /// Payload bytes of TCP or UDP.
-    pub bytes: u64,
+    /// By what it is judged.
+    pub rules: Rules<'a>,
 }
 
 /// The loaded and attached programs. Dropping it detaches them.
 pub struct Guard {
-    // Holds the program and its links; dropping it is what detaches.
-    _ebpf: Ebpf,
-    ledger: HashMap<MapData, LedgerKey, Traffic>,
+    // Holds the programs and their links; dropping it is what detaches.
+    follower: Follower,
+    policy: PolicyMap,
     counters: Arc<Counters>,
-    listeners: Vec<Arc<str>>,
-    attached: Vec<Attached>,
+    events: Option<Events>,
+    blocks: Option<Blocks>,
+    _log: Option<log::Reader>,
+    // After the programs are detached: until then somebody may want to look inside.
+    _pins: Option<Pins>,
 }
 
 /// Loads the guard and attaches it as the configuration wants.
@@ -76,7 +84,7 @@ pub struct Guard {
 /// tried and could not be had, which is then logged with the reason.
 pub async fn start(
     config: &config::Guard,
-    listeners: &[GuardListener],
+    listeners: &[GuardListener<'_>],
 ) -> Result<Option<Guard>, StartError> {
     match config.mode {
         GuardMode::Off => Ok(None),
@@ -95,124 +103,98 @@ pub async fn start(
     }
 }
 
-impl Guard {
-    async fn load(config: &config::Guard, listeners: &[GuardListener]) -> Result<Self, StartError> {
-        let object = OBJECT.ok_or(StartError::NoObject)?;
-        let mut ebpf = object::load(object, listeners)?;
-        let ledger = object::take_ledger(&mut ebpf)?;
-        let counters = Counters::new(&mut ebpf)?;
+/// How many bytes of the kernel's memory a guard takes at least. Large access lists take more.
+pub fn memory(config: &config::Guard) -> u64 {
+    Sizes::new(config, &[]).bytes()
+}
 
-        let wanted = wanted_interfaces(config).await?;
-        let attached = attach_all(&mut ebpf, wanted, config.mode)?;
+impl Guard {
+    async fn load(
+        config: &config::Guard,
+        listeners: &[GuardListener<'_>],
+    ) -> Result<Self, StartError> {
+        let object = OBJECT.ok_or(StartError::NoObject)?;
+        let sizes = Sizes::new(config, listeners);
+        let mut ebpf = object::load(object, config, listeners, sizes)?;
+        object::verify(&mut ebpf)?;
+        let names = object::listener_names(listeners)?;
+        let pins = (config.instance.as_deref())
+            .and_then(|name| Pins::prepare(name, &mut ebpf, &[(names::NAMES, &names)]));
+        let log = config
+            .kernel_log
+            .and_then(|_level| log::Reader::start(&mut ebpf));
+
+        let settings = Arc::new(SettingsMap::fill(&mut ebpf)?);
+        let policy = PolicyMap::take(&mut ebpf, Arc::clone(&settings), config.refuse)?;
+        let rules: Vec<_> = listeners.iter().map(|listener| listener.rules).collect();
+        // Before the first packet is seen.
+        let installed = policy.replace(&rules)?;
+        let events = Events::take_from(&mut ebpf)?;
+        let blocks = Blocks::take(&mut ebpf, settings, config.max_blocks)?;
+        let counters = CounterMaps::take(&mut ebpf)?;
+        let follower = Follower::start(ebpf, config).await?;
+        announce(listeners, sizes, installed);
         Ok(Self {
-            _ebpf: ebpf,
-            ledger,
-            counters: Arc::new(counters),
-            listeners: listeners
-                .iter()
-                .map(|listener| Arc::clone(&listener.name))
-                .collect(),
-            attached,
+            counters: Arc::new(Counters::new(counters, follower.shown().clone())),
+            follower,
+            policy,
+            events: Some(events),
+            blocks: Some(blocks),
+            _log: log,
+            _pins: pins.and_then(Pins::publish),
         })
     }
 
-    /// The guard's counters as metrics, read from the kernel whenever they are collected.
-    pub fn collector(&self) -> Result<impl prometheus::core::Collector + use<>, prometheus::Error> {
-        collector::GuardCollector::new(Arc::clone(&self.counters), &self.listeners, &self.attached)
+    /// Has the kernel judge by other rules, for the same listeners in the same order. No packet is
+    /// judged by both. If it fails, those before stay in force.
+    ///
+    /// Blocks for some milliseconds, until no packet is judged by the rules before: not to be
+    /// called from a task.
+    pub fn replace_policy(&self, rules: &[Rules<'_>]) -> Result<Installed, PolicyError> {
+        self.policy.replace(rules)
     }
 
-    /// The interfaces that the guard is attached to, with how.
-    pub fn attached(&self) -> impl Iterator<Item = (&str, Mode)> {
-        self.attached
-            .iter()
-            .map(|attached| (attached.interface.as_str(), attached.mode))
+    /// The generation of the rules in force.
+    pub fn generation(&self) -> u64 {
+        self.policy.generation()
     }
 
-    /// What each client has sent to each listener. Clients that come or go meanwhile may be
-    /// missing.
-    pub fn clients(&self) -> Vec<ClientTraffic> {
-        let entries = self.ledger.iter().filter_map(Result::ok);
-        entries
-            .filter_map(
-                |(LedgerKey { listener, client }, Traffic { packets, bytes })| {
-                    let listener = self.listeners.get(usize::try_from(listener).ok()?)?;
-                    Some(ClientTraffic {
-                        listener: Arc::clone(listener),
-                        client: client.to_ip(),
-                        packets,
-                        bytes,
-                    })
-                },
-            )
-            .collect()
+    /// What the guard has counted.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// What it reports of single clients. Only the first who asks gets them.
+    pub fn take_events(&mut self) -> Option<Events> {
+        self.events.take()
+    }
+
+    /// The clients that it refuses by name. Only the first who asks gets them.
+    pub fn take_blocks(&mut self) -> Option<Blocks> {
+        self.blocks.take()
+    }
+
+    /// The interfaces that the guard is attached to now, by name, with how.
+    pub fn attached(&self) -> Vec<(String, Mode)> {
+        self.follower.shown().list()
     }
 }
 
-/// The interfaces to attach to. With [`GuardMode::Auto`] those that cannot be had are logged and
-/// left out.
-async fn wanted_interfaces(config: &config::Guard) -> Result<Vec<Interface>, StartError> {
-    let present = interfaces::list()
-        .await
-        .map_err(|source| StartError::Interfaces { source })?;
-    let names = match &config.interfaces {
-        Interfaces::Auto => return Ok(interfaces::facing_clients(present)),
-        Interfaces::Names(names) => names,
-    };
-    let mut wanted = Vec::new();
-    for name in names {
-        match interfaces::named(name, &present) {
-            Ok(interface) => wanted.push(interface),
-            Err(error) => tolerate(error, config.mode)?,
-        }
-    }
-    Ok(wanted)
+/// Says what is guarded, by what, and how much there is room for.
+fn announce(listeners: &[GuardListener<'_>], sizes: Sizes, installed: Installed) {
+    let Installed { generation, rows } = installed;
+    info!(
+        listeners = listeners.len(),
+        policy_generation = generation,
+        policy_bytes = rows * ROW_BYTES,
+        max_clients = sizes.clients(),
+        max_blocks = sizes.blocks(),
+        map_bytes = sizes.bytes(),
+        "Kernel guard ready"
+    );
 }
 
-/// Attaches to every interface that it can be attached to; none at all is an error.
-fn attach_all(
-    ebpf: &mut Ebpf,
-    wanted: Vec<Interface>,
-    mode: GuardMode,
-) -> Result<Vec<Attached>, StartError> {
-    if wanted.is_empty() {
-        return Err(StartError::NoInterface);
-    }
-    let program = object::xdp_guard(ebpf)?;
-    let mut attached = Vec::new();
-    for interface in wanted {
-        match attach::attach(program, &interface) {
-            Ok(done) => {
-                let mode = done.mode.as_str();
-                match &done.not_native {
-                    None => info!(interface = interface.name, mode, "Kernel guard attached"),
-                    Some(reason) => info!(
-                        interface = interface.name,
-                        mode,
-                        not_native = reason,
-                        "Kernel guard attached"
-                    ),
-                }
-                attached.push(done);
-            }
-            Err(error) => tolerate(error, mode)?,
-        }
-    }
-    if attached.is_empty() {
-        Err(StartError::NothingAttached)
-    } else {
-        Ok(attached)
-    }
-}
-
-/// One interface that cannot be had is a reason to stop only when the guard is required.
-fn tolerate(error: StartError, mode: GuardMode) -> Result<(), StartError> {
-    if mode == GuardMode::Require {
-        return Err(error);
-    }
-    let reason = explain(&error);
-    warn!(reason, "Kernel guard goes on without this interface");
-    Ok(())
-}
+const ROW_BYTES: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -226,7 +208,7 @@ mod tests {
     async fn can_be_started_from_any_task_and_is_nothing_when_off() {
         let config = config::Guard {
             mode: GuardMode::Off,
-            interfaces: Interfaces::Auto,
+            ..config::Guard::default()
         };
         let guard = is_send(start(&config, &[])).await;
         assert!(is_send(guard).unwrap().is_none());

@@ -2,6 +2,8 @@
 //!
 //! Owns every `unsafe` block of the daemon. Does not know what a listener, a client or a flow is.
 
+mod memory;
+
 use std::{io, os::fd::AsRawFd};
 
 use pony_common::time::Nanos;
@@ -9,6 +11,8 @@ use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
     time::{ClockId, clock_gettime},
 };
+
+pub use self::memory::{Atomics, View, fill};
 
 /// The time since boot, by the clock that the kernel programs read too (`CLOCK_MONOTONIC`).
 pub fn now() -> Nanos {

@@ -1,13 +1,22 @@
 //! Attaching the guard to one interface: in its driver if that can be, else in the stack.
+//!
+//! Decides nothing about which interfaces, and says nothing: what the kernel answered is returned
+//! in words.
 
 use std::fmt;
 
-use aya::programs::{ProgramError, Xdp, XdpError, XdpMode};
+use aya::{
+    Ebpf,
+    programs::{ProgramError, Xdp, XdpError, XdpMode, tc::TcError, xdp::XdpLink},
+};
 
 use super::{
+    egress::{self, Egress},
     error::{StartError, errno, explain},
     interfaces::Interface,
+    object,
 };
+use crate::config::AttachMode;
 
 /// Where on an interface the guard runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,6 +35,13 @@ impl Mode {
             Self::Generic => "generic",
         }
     }
+
+    const fn flag(self) -> XdpMode {
+        match self {
+            Self::Native => XdpMode::Driver,
+            Self::Generic => XdpMode::Skb,
+        }
+    }
 }
 
 impl fmt::Display for Mode {
@@ -34,52 +50,99 @@ impl fmt::Display for Mode {
     }
 }
 
-/// An interface that the guard is attached to.
+/// The programs on one interface. Dropping it detaches them.
 #[derive(Debug)]
 pub(super) struct Attached {
-    pub(super) interface: String,
     pub(super) mode: Mode,
-    /// Why it is not native.
+    /// Why it is not native, if that was tried.
     pub(super) not_native: Option<String>,
+    /// Why what leaves through the interface is not counted, if it is not.
+    pub(super) no_egress: Option<String>,
+    _xdp: XdpLink,
+    _egress: Option<Egress>,
 }
 
-/// Attaches the program; the program holds the link.
-pub(super) fn attach(program: &mut Xdp, interface: &Interface) -> Result<Attached, StartError> {
-    let attached = |mode, not_native| Attached {
-        interface: interface.name.clone(),
+/// Attaches `xdp_guard`, and `tc_egress` beside it. Without the latter the guard works, and knows
+/// less.
+pub(super) fn attach(
+    ebpf: &mut Ebpf,
+    interface: &Interface,
+    wish: AttachMode,
+) -> Result<Attached, StartError> {
+    let (mode, xdp, not_native) = attach_guard(object::xdp_guard(ebpf)?, interface, wish)
+        .map_err(|failure| failure.into_error(interface))?;
+    let (egress, no_egress) = match egress::attach(object::tc_egress(ebpf)?, interface) {
+        Ok(egress) => (Some(egress), None),
+        Err(failure) => (None, Some(failure.reason(interface))),
+    };
+    Ok(Attached {
         mode,
         not_native,
+        no_egress,
+        _xdp: xdp,
+        _egress: egress,
+    })
+}
+
+fn attach_guard(
+    program: &mut Xdp,
+    interface: &Interface,
+    wish: AttachMode,
+) -> Result<(Mode, XdpLink, Option<String>), Failure> {
+    let not_native = match wish {
+        AttachMode::Generic => None,
+        AttachMode::Auto | AttachMode::Native => {
+            match attach_in(program, interface, Mode::Native) {
+                Ok(link) => return Ok((Mode::Native, link, None)),
+                // Another program is in the way of ours in either mode.
+                Err(failure) if wish == AttachMode::Native || failure.is_occupied() => {
+                    return Err(failure);
+                }
+                Err(failure) => Some(failure.reason(interface)),
+            }
+        }
     };
-    let native = match program.attach_to_if_index(interface.index, XdpMode::Driver) {
-        Ok(_link) => return Ok(attached(Mode::Native, None)),
-        Err(error) => Failure::new(&error),
-    };
-    // Another program is in the way of ours in either mode.
-    if native.is_occupied() {
-        return Err(native.into_error(interface));
-    }
-    match program.attach_to_if_index(interface.index, XdpMode::Skb) {
-        Ok(_link) => Ok(attached(Mode::Generic, Some(native.reason(interface)))),
-        Err(error) => Err(Failure::new(&error).into_error(interface)),
-    }
+    let link = attach_in(program, interface, Mode::Generic)?;
+    Ok((Mode::Generic, link, not_native))
+}
+
+fn attach_in(program: &mut Xdp, interface: &Interface, mode: Mode) -> Result<XdpLink, Failure> {
+    let id = program.attach_to_if_index(interface.index, mode.flag())?;
+    Ok(program.take_link(id)?)
 }
 
 /// What the kernel answered.
-struct Failure {
+#[derive(Debug)]
+pub(super) struct Failure {
     errno: Option<i32>,
     text: String,
 }
 
-impl Failure {
-    fn new(error: &ProgramError) -> Self {
-        let errno = match error {
-            ProgramError::XdpError(XdpError::NetlinkError(error)) => error.raw_os_error(),
-            error => errno(error),
+impl From<ProgramError> for Failure {
+    fn from(error: ProgramError) -> Self {
+        let netlink = match &error {
+            ProgramError::XdpError(XdpError::NetlinkError(error))
+            | ProgramError::TcError(TcError::NetlinkError(error)) => error.raw_os_error(),
+            _ => None,
         };
         Self {
-            errno,
-            text: explain(error),
+            errno: netlink.or_else(|| errno(&error)),
+            text: explain(&error),
         }
+    }
+}
+
+impl Failure {
+    #[cfg(test)]
+    pub(super) fn for_test(errno: i32) -> Self {
+        Self {
+            errno: Some(errno),
+            text: "what the kernel said".to_owned(),
+        }
+    }
+
+    pub(super) const fn errno(&self) -> Option<i32> {
+        self.errno
     }
 
     fn is_occupied(&self) -> bool {
@@ -102,13 +165,19 @@ impl Failure {
                 "another XDP program is there; `bpftool net show dev {name}` names it, and \
                  stopping its owner or `ip link set dev {name} xdp off` removes it ({text})"
             ),
-            Some(libc::EOPNOTSUPP) => format!("its driver cannot run XDP programs ({text})"),
-            Some(libc::EINVAL | libc::ERANGE | libc::E2BIG) => format!(
-                "the driver refused the program; usual causes are a large MTU, LRO \
-                 (`ethtool -K {name} lro off`) and too few queues ({text})"
+            Some(libc::EOPNOTSUPP) => format!(
+                "its driver cannot run XDP programs, or not as it is set up; if the driver is known \
+                 to, try `ethtool -K {name} lro off` and a smaller MTU ({text})"
+            ),
+            Some(libc::EINVAL | libc::ERANGE | libc::E2BIG | libc::ENOSPC) => format!(
+                "the driver refused the program; usual causes are a large MTU (`ip link set dev \
+                 {name} mtu 1500`), LRO (`ethtool -K {name} lro off`) and too few queues \
+                 (`ethtool -L {name}`) ({text})"
             ),
             Some(libc::ENODEV | libc::ENXIO) => format!("the interface is gone ({text})"),
-            Some(libc::EPERM | libc::EACCES) => format!("CAP_NET_ADMIN is missing ({text})"),
+            Some(libc::EPERM | libc::EACCES) => {
+                format!("CAP_NET_ADMIN is missing; run pony as root, or give it ({text})")
+            }
             _ => text.clone(),
         }
     }

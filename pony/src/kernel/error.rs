@@ -3,7 +3,8 @@
 use std::{error::Error, fmt::Write as _};
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
-use pony_common::names;
+
+use super::policy::PolicyError;
 
 /// Why the guard, or a part of it, could not start.
 ///
@@ -18,8 +19,15 @@ pub enum StartError {
         "not permitted to use BPF; run pony as root, or give it CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
     )]
     NotPermitted { source: Source },
-    #[error("the kernel refused {what}; Linux 5.18 or newer with BPF is needed")]
+    #[error("the kernel refused {what}; {}", remedy(.source.as_ref()))]
     Refused { what: &'static str, source: Source },
+    #[error("the system has no random numbers")]
+    Random { source: std::io::Error },
+    #[error("the kernel has no policy to judge by")]
+    Policy {
+        #[from]
+        source: PolicyError,
+    },
     #[error("the network interfaces cannot be listed")]
     Interfaces { source: std::io::Error },
     #[error(
@@ -34,8 +42,8 @@ pub enum StartError {
     NotEthernet { name: String },
     #[error("{interface}: the guard cannot be attached: {reason}")]
     Attach { interface: String, reason: String },
-    #[error("the guard could not be attached to any interface")]
-    NothingAttached,
+    #[error("{interface}: what leaves through it cannot be counted: {reason}")]
+    Egress { interface: String, reason: String },
 }
 
 type Source = Box<dyn Error + Send + Sync>;
@@ -51,13 +59,13 @@ impl StartError {
     }
 
     /// From the verifier, whose log is long and ends with the reason.
-    pub(super) fn from_verifier(source: ProgramError) -> Self {
+    pub(super) fn from_verifier(what: &'static str, source: ProgramError) -> Self {
         let ProgramError::LoadError {
             io_error,
             verifier_log,
         } = source
         else {
-            return Self::refused(names::XDP_GUARD, source.into());
+            return Self::refused(what, source.into());
         };
         let log = verifier_log.to_string();
         if is_unprivileged(&io_error, &log) {
@@ -70,7 +78,7 @@ impl StartError {
             log_end: end_of(&log),
         };
         Self::Refused {
-            what: names::XDP_GUARD,
+            what,
             source: source.into(),
         }
     }
@@ -119,6 +127,17 @@ pub(super) fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
     None
 }
 
+/// What to do about what the kernel refused.
+fn remedy(refusal: &(dyn Error + 'static)) -> &'static str {
+    match errno(refusal) {
+        Some(libc::EMFILE | libc::ENFILE) => {
+            "allow pony more open files (LimitNOFILE=, `ulimit -n`)"
+        }
+        Some(libc::ENOMEM) => "lower guard.max_clients, or allow pony more memory (MemoryMax=)",
+        _ => "Linux 5.18 or newer with BPF is needed",
+    }
+}
+
 fn is_permission(errno: Option<i32>) -> bool {
     matches!(errno, Some(libc::EPERM | libc::EACCES))
 }
@@ -150,6 +169,8 @@ fn end_of(log: &str) -> String {
 mod tests {
     use std::io;
 
+    use pony_common::names;
+
     use super::*;
 
     #[test]
@@ -178,7 +199,14 @@ mod tests {
             create(libc::EPERM),
             StartError::NotPermitted { .. }
         ));
-        assert!(matches!(create(libc::ENOMEM), StartError::Refused { .. }));
+        for (errno, remedy) in [
+            (libc::EINVAL, "Linux 5.18"),
+            (libc::ENOMEM, "guard.max_clients"),
+            (libc::EMFILE, "LimitNOFILE"),
+        ] {
+            let text = create(errno).to_string();
+            assert!(text.contains(remedy), "{text}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io;
 
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
 };
 
 use super::error::StartError;
@@ -16,6 +16,8 @@ use super::error::StartError;
 pub(super) struct Interface {
     pub(super) index: u32,
     pub(super) name: String,
+    /// The numbers of the XDP programs that are attached to it.
+    pub(super) programs: Vec<u32>,
     kind: Kind,
     is_up: bool,
 }
@@ -45,14 +47,13 @@ pub(super) async fn list() -> io::Result<Vec<Interface>> {
 }
 
 /// Those through which clients can come, each packet through one of them only.
-pub(super) fn facing_clients(present: Vec<Interface>) -> Vec<Interface> {
-    let mut interfaces = present;
-    interfaces.retain(|interface| interface.is_up && interface.kind == Kind::Entrance);
-    interfaces
+pub(super) fn facing_clients(present: &[Interface]) -> impl Iterator<Item = &Interface> {
+    let is_wanted = |interface: &&Interface| interface.is_up && interface.kind == Kind::Entrance;
+    present.iter().filter(is_wanted)
 }
 
 /// The interface of this name. What the user names is attached to if the guard can read there.
-pub(super) fn named(name: &str, present: &[Interface]) -> Result<Interface, StartError> {
+pub(super) fn named<'a>(name: &str, present: &'a [Interface]) -> Result<&'a Interface, StartError> {
     let Some(interface) = present.iter().find(|interface| interface.name == name) else {
         let present: Vec<&str> = present
             .iter()
@@ -67,7 +68,7 @@ pub(super) fn named(name: &str, present: &[Interface]) -> Result<Interface, Star
         Kind::NotEthernet => Err(StartError::NotEthernet {
             name: name.to_owned(),
         }),
-        Kind::Entrance | Kind::Stacked | Kind::Loopback => Ok(interface.clone()),
+        Kind::Entrance | Kind::Stacked | Kind::Loopback => Ok(interface),
     }
 }
 
@@ -77,6 +78,7 @@ impl Interface {
         Self {
             index: 1,
             name: name.to_owned(),
+            programs: Vec::new(),
             kind: Kind::Entrance,
             is_up: true,
         }
@@ -93,6 +95,7 @@ impl Interface {
         Some(Self {
             index: link.header.index,
             name,
+            programs: xdp_programs(link).collect(),
             kind: Kind::of(link),
             is_up: link.header.flags.contains(LinkFlags::Up),
         })
@@ -121,6 +124,23 @@ impl Kind {
             _ => Self::Entrance,
         }
     }
+}
+
+fn xdp_programs(link: &LinkMessage) -> impl Iterator<Item = u32> {
+    let xdp = link
+        .attributes
+        .iter()
+        .filter_map(|attribute| match attribute {
+            LinkAttribute::Xdp(xdp) => Some(xdp),
+            _ => None,
+        });
+    xdp.flatten().filter_map(|xdp| match xdp {
+        LinkXdp::ProgId(id)
+        | LinkXdp::DrvProgId(id)
+        | LinkXdp::SkbProgId(id)
+        | LinkXdp::HwProgId(id) => Some(*id),
+        _ => None,
+    })
 }
 
 fn link_kind(link: &LinkMessage) -> Option<&InfoKind> {
@@ -161,10 +181,9 @@ mod tests {
     }
 
     fn chosen(links: &[LinkMessage]) -> Vec<String> {
-        let present = links.iter().filter_map(Interface::read).collect();
-        facing_clients(present)
-            .into_iter()
-            .map(|interface| interface.name)
+        let present: Vec<_> = links.iter().filter_map(Interface::read).collect();
+        facing_clients(&present)
+            .map(|interface| interface.name.clone())
             .collect()
     }
 
@@ -216,7 +235,7 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_names_that_there_are() {
         let present = [Interface::read(&link("eth0", None)).unwrap()];
-        assert_eq!(named("eth0", &present).unwrap(), present[0]);
+        assert_eq!(named("eth0", &present).unwrap(), &present[0]);
         let error = named("eht0", &present).unwrap_err().to_string();
         assert!(
             error.contains("eht0") && error.contains("there are eth0"),

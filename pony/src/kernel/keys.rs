@@ -1,10 +1,10 @@
-//! From bound listeners to the entries of `LISTENERS`.
+//! From bound listeners to the entries of `LISTENERS` and `PORTS`.
 
 use std::collections::HashMap;
 
 use pony_common::{
     addr::{Addr16, Be16},
-    layout::listener::{ANY_V4, ANY_V6, ListenerEntry, ListenerKey, Transport},
+    layout::listener::{ANY_V4, ANY_V6, ListenerEntry, ListenerKey, PortEntry, Transport},
 };
 
 use super::GuardListener;
@@ -14,23 +14,40 @@ use crate::config::Protocol;
 ///
 /// A listener on all addresses of both families gets one entry per family, but leaves IPv4 to a
 /// listener that is there for IPv4 alone.
-pub(super) fn listener_entries(listeners: &[GuardListener]) -> HashMap<ListenerKey, ListenerEntry> {
+pub(super) fn listener_entries(
+    listeners: &[GuardListener<'_>],
+) -> HashMap<ListenerKey, ListenerEntry> {
     let mut entries = HashMap::new();
     for (number, listener) in (0..).zip(listeners) {
         let key = key(listener, Addr16::from(listener.addr.ip()));
-        entries.insert(key, ListenerEntry::new(number, listener.ipv6_prefix));
+        entries.insert(
+            key,
+            ListenerEntry::new(number, listener.rules.limits.ipv6_prefix),
+        );
     }
     for (number, listener) in (0..).zip(listeners) {
         if Addr16::from(listener.addr.ip()) == ANY_V6 && !listener.v6_only {
-            let entry = ListenerEntry::new(number, listener.ipv6_prefix);
+            let entry = ListenerEntry::new(number, listener.rules.limits.ipv6_prefix);
             entries.entry(key(listener, ANY_V4)).or_insert(entry);
         }
     }
     entries
 }
 
-fn key(listener: &GuardListener, addr: Addr16) -> ListenerKey {
-    let transport = match listener.protocol {
+/// What these entries say of the ports, by place.
+pub(super) fn port_entries(
+    listeners: &HashMap<ListenerKey, ListenerEntry>,
+) -> HashMap<u32, PortEntry> {
+    let mut ports: HashMap<u32, PortEntry> = HashMap::new();
+    for (key, entry) in listeners {
+        let port = ports.entry(key.place()).or_default();
+        *port = port.and(key.addr, entry.number);
+    }
+    ports
+}
+
+fn key(listener: &GuardListener<'_>, addr: Addr16) -> ListenerKey {
+    let transport = match listener.rules.protocol {
         Protocol::Tcp => Transport::Tcp,
         Protocol::Udp => Transport::Udp,
     };
@@ -39,22 +56,38 @@ fn key(listener: &GuardListener, addr: Addr16) -> ListenerKey {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, sync::LazyLock};
+
+    use pony_common::layout::listener::Found;
 
     use super::*;
+    use crate::{
+        config::{Access, Limits},
+        kernel::Rules,
+    };
 
-    fn listener(protocol: Protocol, addr: &str, v6_only: bool) -> GuardListener {
+    fn listener(protocol: Protocol, addr: &str, v6_only: bool) -> GuardListener<'static> {
+        static ACCESS: Access = Access {
+            allow: Vec::new(),
+            deny: Vec::new(),
+            exempt: Vec::new(),
+        };
+        static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
         GuardListener {
-            name: addr.into(),
-            protocol,
+            name: "web",
             addr: addr.parse().unwrap(),
             v6_only,
-            ipv6_prefix: 64,
+            rules: Rules {
+                protocol,
+                access: &ACCESS,
+                limits: &LIMITS,
+                per_client: true,
+            },
         }
     }
 
     /// The entries as "address port → listener number".
-    fn numbers(listeners: &[GuardListener]) -> BTreeMap<String, u32> {
+    fn numbers(listeners: &[GuardListener<'_>]) -> BTreeMap<String, u32> {
         let entries = listener_entries(listeners).into_iter();
         entries
             .map(|(key, entry)| {
@@ -91,10 +124,24 @@ mod tests {
     fn a_listener_for_ipv4_alone_keeps_ipv4_whatever_the_order() {
         let both = listener(Protocol::Tcp, "[::]:80", false);
         let v4 = listener(Protocol::Tcp, "0.0.0.0:80", false);
-        let rows = numbers(&[both.clone(), v4.clone()]);
+        let rows = numbers(&[both, v4]);
         assert_eq!(rows, expected([(":: 80", 0), ("0.0.0.0 80", 1)]));
         let rows = numbers(&[v4, both]);
         assert_eq!(rows, expected([("0.0.0.0 80", 0), (":: 80", 1)]));
+    }
+
+    #[test]
+    fn a_port_says_what_its_listeners_are() {
+        let listeners = [
+            listener(Protocol::Tcp, "[::]:80", false),
+            listener(Protocol::Udp, "192.0.2.1:80", false),
+            listener(Protocol::Udp, "192.0.2.2:80", false),
+        ];
+        let ports = port_entries(&listener_entries(&listeners));
+        assert_eq!(ports.len(), 2);
+        let find = |place: u32| ports[&place].find(Addr16::from_v4([192, 0, 2, 1]));
+        assert_eq!(find(80), Found::Listener(0));
+        assert_eq!(find(0x1_0000 + 80), Found::Ask);
     }
 
     #[test]

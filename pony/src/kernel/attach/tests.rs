@@ -3,12 +3,8 @@
 use super::*;
 
 fn reason(errno: i32) -> String {
-    let failure = Failure {
-        errno: Some(errno),
-        text: "what the kernel said".to_owned(),
-    };
     let interface = Interface::for_test("eth7");
-    failure.into_error(&interface).to_string()
+    Failure::for_test(errno).into_error(&interface).to_string()
 }
 
 #[test]

@@ -1,0 +1,186 @@
+//! What the kernel programs say themselves, for diagnosis: `pony run --kernel-log LEVEL`.
+//!
+//! The level is a constant of the loaded programs. The verifier removes what is behind it, so a
+//! message that is not wanted costs a packet nothing. What is wanted can come with every packet:
+//! here it is read at a bounded rate and passed on at a lower one, and what does not fit the
+//! kernel's buffer is lost.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use aya::{Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
+use log::{Metadata, Record};
+use tracing::{debug, error, info, trace, warn};
+
+use super::error::explain;
+use crate::config::KernelLog;
+
+/// The `tracing` target of what the kernel programs say.
+pub const LOG_TARGET: &str = "kernel";
+
+/// Tells the programs what to say; nothing without a level.
+pub(super) fn prepare(loader: &mut EbpfLoader<'_>, level: Option<KernelLog>) {
+    let level = match level {
+        None => {
+            // The programs name the buffer all the same.
+            loader.map_max_entries(BUFFER, LEAST_BUFFER);
+            &0
+        }
+        Some(KernelLog::Error) => &1,
+        Some(KernelLog::Warn) => &2,
+        Some(KernelLog::Info) => &3,
+        Some(KernelLog::Debug) => &4,
+        Some(KernelLog::Trace) => &5_u8,
+    };
+    loader.override_global(aya_log::LEVEL, level, false);
+}
+
+/// Passes on what the programs say. Dropping it ends that.
+pub(super) struct Reader {
+    is_over: Arc<AtomicBool>,
+}
+
+impl Reader {
+    /// Begins; that it cannot is said, and the guard goes on without.
+    pub(super) fn start(ebpf: &mut Ebpf) -> Option<Self> {
+        let begun = EbpfLogger::init_with_logger(ebpf, Forward::default())
+            .map_err(|error| explain(&error))
+            .and_then(|logger| Self::spawn(logger).map_err(|error| error.to_string()));
+        match begun {
+            Ok(reader) => Some(reader),
+            Err(reason) => {
+                warn!(reason, "Messages of the kernel programs cannot be read");
+                None
+            }
+        }
+    }
+
+    /// A thread of its own: it may have as much to do as the kernel has to say.
+    fn spawn(mut logger: EbpfLogger<Forward>) -> io::Result<Self> {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&is_over);
+        thread::Builder::new()
+            .name("kernel-log".to_owned())
+            .spawn(move || {
+                while !seen.load(Relaxed) {
+                    thread::sleep(PAUSE);
+                    logger.flush();
+                }
+            })?;
+        Ok(Self { is_over })
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.is_over.store(true, Relaxed);
+    }
+}
+
+/// From one kind of log to the other.
+#[derive(Default)]
+struct Forward(Mutex<Budget>);
+
+impl log::Log for Forward {
+    fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let spent = {
+            let mut budget = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            budget.spend(Instant::now())
+        };
+        match spent {
+            Ok(withheld) => pass_on(record, withheld),
+            // Meanwhile the kernel's buffer is full, and messages cost neither side anything.
+            Err(Rest(true)) => thread::sleep(PAUSE),
+            Err(Rest(false)) => {}
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn pass_on(record: &Record<'_>, withheld: u64) {
+    let withheld = (withheld > 0).then_some(withheld);
+    let module = record.module_path().unwrap_or_default();
+    let line = record.line();
+    let text = record.args();
+    match record.level() {
+        log::Level::Error => error!(target: LOG_TARGET, module, line, withheld, "{text}"),
+        log::Level::Warn => warn!(target: LOG_TARGET, module, line, withheld, "{text}"),
+        log::Level::Info => info!(target: LOG_TARGET, module, line, withheld, "{text}"),
+        log::Level::Debug => debug!(target: LOG_TARGET, module, line, withheld, "{text}"),
+        log::Level::Trace => trace!(target: LOG_TARGET, module, line, withheld, "{text}"),
+    }
+}
+
+/// How much may still be said in this second.
+#[derive(Default)]
+struct Budget {
+    begun: Option<Instant>,
+    spent: u32,
+    withheld: u64,
+}
+
+/// Whether the reader should rest before it looks at the next message.
+#[derive(Debug, Eq, PartialEq)]
+struct Rest(bool);
+
+impl Budget {
+    /// Whether one more may be said: then with how many were withheld since the last one.
+    fn spend(&mut self, now: Instant) -> Result<u64, Rest> {
+        let is_new = |begun: Instant| now.saturating_duration_since(begun) >= SECOND;
+        if self.begun.is_none_or(is_new) {
+            self.begun = Some(now);
+            self.spent = 0;
+        }
+        if self.spent < PER_SECOND {
+            self.spent += 1;
+            return Ok(std::mem::take(&mut self.withheld));
+        }
+        self.withheld += 1;
+        Err(Rest(self.withheld.is_multiple_of(AT_ONCE)))
+    }
+}
+
+/// The buffer's name in the object.
+const BUFFER: &str = "AYA_LOGS";
+/// In bytes; the kernel wants pages.
+const LEAST_BUFFER: u32 = 65_536;
+/// How many messages per second are passed on.
+const PER_SECOND: u32 = 100;
+/// How many more are read before the next pause; with [`PAUSE`] some 10,000 per second.
+const AT_ONCE: u64 = 1_000;
+/// How long a message may wait.
+const PAUSE: Duration = Duration::from_millis(100);
+const SECOND: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_cut_to_so_many_a_second_and_counted() {
+        let mut budget = Budget::default();
+        let start = Instant::now();
+        for _ in 0..PER_SECOND {
+            assert_eq!(budget.spend(start), Ok(0));
+        }
+        for number in 1..=2 * AT_ONCE {
+            let rests = Err(Rest(number % AT_ONCE == 0));
+            assert_eq!(budget.spend(start + Duration::from_millis(999)), rests);
+        }
+        assert_eq!(budget.spend(start + SECOND), Ok(2 * AT_ONCE));
+        assert_eq!(budget.spend(start + SECOND), Ok(0));
+    }
+}
