@@ -4,6 +4,7 @@
 //! configuration.
 
 mod check;
+mod clients;
 mod demo;
 mod load;
 mod output;
@@ -33,9 +34,11 @@ struct Cli {
 enum Command {
     /// Serve what a configuration file says, until SIGTERM or SIGINT.
     #[command(after_help = RUN_HELP)]
-    Run(ConfigFile),
+    Run(run::Options),
     /// Check a configuration file: every mistake at once, each with what to write instead.
     Check(check::Options),
+    /// Show what clients have used, as the kernel guard of a running PacketPony counts it.
+    Clients(clients::Options),
     /// Try it: an HTTP and a UDP echo target inside the process, and the proxy in front of them.
     Demo,
 }
@@ -71,8 +74,9 @@ pub fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match cli.command {
-        Some(Command::Run(file)) => run::main(&file.config),
+        Some(Command::Run(options)) => run::main(&options),
         Some(Command::Check(options)) => check::main(&options),
+        Some(Command::Clients(options)) => clients::main(&options),
         Some(Command::Demo) => demo::main(),
         None => {
             output::complain(&Cli::command().render_help().to_string());
@@ -142,7 +146,9 @@ mod tests {
             &["run", "--config", "a.yaml"],
         ] {
             match parse(arguments).command {
-                Some(Command::Run(file)) => assert_eq!(file.config, PathBuf::from("a.yaml")),
+                Some(Command::Run(options)) => {
+                    assert_eq!(options.file.config, PathBuf::from("a.yaml"));
+                }
                 other => panic!("{arguments:?} gave {other:?}"),
             }
         }
@@ -158,7 +164,9 @@ mod tests {
     #[test]
     fn run_without_a_file_uses_the_originals_place() {
         match parse(&["run"]).command {
-            Some(Command::Run(file)) => assert_eq!(file.config, PathBuf::from(DEFAULT_CONFIG)),
+            Some(Command::Run(options)) => {
+                assert_eq!(options.file.config, PathBuf::from(DEFAULT_CONFIG));
+            }
             other => panic!("{other:?}"),
         }
     }

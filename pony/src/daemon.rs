@@ -5,6 +5,8 @@
 //! What always holds: `/ready` is true only while every listener is bound and the daemon is not
 //! stopping; after [`Daemon::stop`] every flow and session has had its close event.
 
+mod guarding;
+
 use std::{
     io,
     net::SocketAddr,
@@ -15,15 +17,18 @@ use std::{
 use tokio::{
     net::TcpListener,
     select,
+    sync::Notify,
     task::JoinHandle,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::guarding::Guarding;
+
 use crate::{
     config::{self, Config, Protocol},
-    kernel::{self, GuardListener},
+    kernel::{self, GuardListener, Rules},
     listen::{BindError, Gates, ListenSocket, Service, bind_tcp, bind_udp, serve_tcp, serve_udp},
     observe::{self, Health, Log, Metrics, MetricsError, Recorder},
     policy::Policy,
@@ -62,7 +67,7 @@ pub enum StartError {
 pub struct Daemon {
     gates: Gates,
     health: Arc<Health>,
-    guard: Option<kernel::Guard>,
+    guarding: Option<Guarding>,
     addresses: Vec<SocketAddr>,
     metrics_address: Option<SocketAddr>,
     metrics_server: Option<MetricsServer>,
@@ -90,7 +95,7 @@ impl Daemon {
     /// Binds every socket, attaches the kernel programs, and serves.
     ///
     /// If it fails, nothing is left behind. Needs a tokio runtime.
-    pub async fn start(config: Config, log: Log, metrics: Metrics) -> Result<Self, StartError> {
+    pub async fn start(mut config: Config, log: Log, metrics: Metrics) -> Result<Self, StartError> {
         let gates = Gates::default();
         let resolver = Arc::new(Resolver::new(config.server.resolve_ttl));
         let names = config
@@ -100,11 +105,13 @@ impl Daemon {
         let health = Arc::new(Health::new(names));
 
         let metrics_socket = config.metrics.as_ref().map(bind_metrics).transpose()?;
+        let freed = Arc::new(Notify::new());
         let mut bound = Vec::with_capacity(config.listeners.len());
         for listener in config.listeners {
-            bound.push(bind(listener, &log, &metrics, &resolver, &gates)?);
+            bound.push(bind(listener, &log, &metrics, &resolver, &gates, &freed)?);
         }
-        let guard = start_guard(&config.guard, &bound, &metrics).await?;
+        config.guard.instance = Some(config.server.name);
+        let guarding = Guarding::start(&config.guard, &bound, &metrics, freed).await?;
 
         let metrics_address = metrics_socket
             .as_ref()
@@ -125,7 +132,7 @@ impl Daemon {
         Ok(Self {
             gates,
             health,
-            guard,
+            guarding,
             addresses,
             metrics_address,
             metrics_server,
@@ -165,7 +172,9 @@ impl Daemon {
                 "Some connections did not end when they were cut"
             );
         }
-        drop(self.guard);
+        if let Some(guarding) = self.guarding {
+            guarding.stop().await;
+        }
         if let Some(server) = self.metrics_server {
             server.stop().await;
         }
@@ -210,14 +219,19 @@ impl Bound {
         }
     }
 
-    fn guard_listener(&self) -> GuardListener {
+    fn guard_listener(&self) -> GuardListener<'_> {
         let config = &self.service.config;
         GuardListener {
-            name: Arc::clone(&config.name),
-            protocol: config.protocol,
+            name: &config.name,
             addr: self.address,
             v6_only: config.v6_only,
-            ipv6_prefix: config.limits.ipv6_prefix,
+            rules: Rules {
+                protocol: config.protocol,
+                access: &config.access,
+                limits: &config.limits,
+                // Until there are listeners whose clients come through another proxy.
+                per_client: true,
+            },
         }
     }
 }
@@ -228,12 +242,14 @@ fn bind(
     metrics: &Metrics,
     resolver: &Arc<Resolver>,
     gates: &Gates,
+    freed: &Arc<Notify>,
 ) -> Result<Bound, StartError> {
     let what = format!("listener {}", config.name);
     let (socket, address) = open_socket(&config, &what)?;
     let listener_metrics = metrics.listener(&config.name, config.protocol)?;
+    let policy = Policy::new(&config.access, &config.limits, MOST_CLIENTS);
     let service = Service {
-        policy: Arc::new(Policy::new(&config.access, &config.limits, MOST_CLIENTS)),
+        policy: Arc::new(policy.notify_freed(Arc::clone(freed))),
         recorder: Arc::new(Recorder::new(&config, listener_metrics, log.clone())),
         config,
         resolver: Arc::clone(resolver),
@@ -283,19 +299,6 @@ fn bind_metrics(config: &config::MetricsEndpoint) -> Result<(TcpListener, String
             Ok(socket) => Ok((socket, config.path.clone())),
         },
     }
-}
-
-async fn start_guard(
-    config: &config::Guard,
-    bound: &[Bound],
-    metrics: &Metrics,
-) -> Result<Option<kernel::Guard>, StartError> {
-    let listeners: Vec<_> = bound.iter().map(Bound::guard_listener).collect();
-    let guard = kernel::start(config, &listeners).await?;
-    if let Some(guard) = &guard {
-        metrics.register(Box::new(guard.collector().map_err(MetricsError::from)?))?;
-    }
-    Ok(guard)
 }
 
 /// Once a second: forgets clients that used nothing lately, and counts those that are limited.

@@ -4,7 +4,8 @@ use std::{net::ToSocketAddrs as _, process::ExitCode};
 
 use super::{ConfigFile, load, output};
 use crate::{
-    config::{Config, Host, HostPort, Listener, Loaded, Protocol},
+    config::{Config, GuardMode, Host, HostPort, Listener, Loaded, Protocol},
+    kernel,
     listen::{bind_tcp, bind_udp},
 };
 
@@ -52,10 +53,15 @@ pub(super) fn main(options: &Options) -> ExitCode {
 }
 
 fn summary(config: &Config) -> String {
-    match config.listeners.len() {
+    let listeners = match config.listeners.len() {
         1 => "1 listener".to_owned(),
         count => format!("{count} listeners"),
+    };
+    if config.guard.mode == GuardMode::Off {
+        return listeners;
     }
+    let megabytes = kernel::memory(&config.guard).div_ceil(1_000_000);
+    format!("{listeners}; the kernel guard takes {megabytes} MB of memory")
 }
 
 /// Does what a start would do first, and undoes it.
@@ -98,4 +104,24 @@ fn unresolvable(listener: &Listener) -> Option<String> {
         "listener {}: cannot resolve target_address {}: {error}",
         listener.name, listener.target
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn says_what_the_guard_takes_unless_it_is_off() {
+        let text = include_str!("../../../configs/full.yaml");
+        let summary_of = |text: &str| summary(&config::parse(text, Path::new("a")).unwrap().config);
+        assert_eq!(
+            summary_of(text),
+            "2 listeners; the kernel guard takes 28 MB of memory"
+        );
+        let off = text.replace("  mode: auto", "  mode: off");
+        assert_eq!(summary_of(&off), "2 listeners");
+    }
 }

@@ -1,6 +1,6 @@
 //! `pony run`: serve until told to stop.
 
-use std::{io, path::Path, process::ExitCode, time::Duration};
+use std::{io, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tokio::{
@@ -10,19 +10,54 @@ use tokio::{
 use tracing::{info, level_filters::LevelFilter, warn};
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use super::{load, output};
+use super::{ConfigFile, load, output};
 use crate::{
-    config::{Config, Errors, Loaded, Problem},
+    config::{Config, Errors, KernelLog, Loaded, Problem},
     daemon::Daemon,
+    kernel,
     observe::{Log, Metrics, Sinks, tracing_layer},
     sys,
 };
 
-pub(super) fn main(file: &Path) -> ExitCode {
-    let loaded = match load::config(file) {
+#[derive(clap::Args, Debug)]
+pub(super) struct Options {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+    /// Log what the kernel programs themselves say, at most 100 messages a second. For diagnosis:
+    /// it costs every packet time.
+    #[arg(long, value_name = "LEVEL")]
+    kernel_log: Option<Level>,
+}
+
+/// As [`KernelLog`].
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl From<Level> for KernelLog {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Error => Self::Error,
+            Level::Warn => Self::Warn,
+            Level::Info => Self::Info,
+            Level::Debug => Self::Debug,
+            Level::Trace => Self::Trace,
+        }
+    }
+}
+
+pub(super) fn main(options: &Options) -> ExitCode {
+    let file = &options.file.config;
+    let mut loaded = match load::config(file) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
+    loaded.config.guard.kernel_log = options.kernel_log.map(Into::into);
     serve(loaded, &file.display().to_string(), |_daemon| {})
 }
 
@@ -42,8 +77,10 @@ fn run_to_end(loaded: Loaded, source: &str, ready: impl FnOnce(&Daemon)) -> Resu
     let open_files = sys::raise_open_files();
     let metrics = Metrics::new().context("cannot set up metrics")?;
     let (log, sinks) = Log::start(&config.logging, &metrics).context("cannot start logging")?;
-    let subscriber =
-        tracing_subscriber::registry().with(tracing_layer(log.clone(), LevelFilter::INFO));
+    // The kernel programs say no more than they were told to.
+    let layer = tracing_layer(log.clone(), LevelFilter::INFO)
+        .with_target(kernel::LOG_TARGET, LevelFilter::TRACE);
+    let subscriber = tracing_subscriber::registry().with(layer);
     tracing::subscriber::set_global_default(subscriber).context("cannot set up logging")?;
 
     let version = env!("CARGO_PKG_VERSION");

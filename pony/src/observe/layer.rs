@@ -21,7 +21,11 @@ use crate::config::Severity;
 
 /// Turns events of `level` and above into messages of `log`.
 pub fn tracing_layer(log: Log, level: LevelFilter) -> LogLayer {
-    LogLayer { log, level }
+    LogLayer {
+        log,
+        level,
+        special: None,
+    }
 }
 
 /// See [`tracing_layer`].
@@ -29,15 +33,32 @@ pub fn tracing_layer(log: Log, level: LevelFilter) -> LogLayer {
 pub struct LogLayer {
     log: Log,
     level: LevelFilter,
+    special: Option<(&'static str, LevelFilter)>,
+}
+
+impl LogLayer {
+    /// Takes the events of one target from another level on.
+    #[must_use]
+    pub fn with_target(mut self, target: &'static str, level: LevelFilter) -> Self {
+        self.special = Some((target, level));
+        self
+    }
 }
 
 impl<S: Subscriber> Layer<S> for LogLayer {
     fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
-        *metadata.level() <= self.level
+        let level = match self.special {
+            Some((target, level)) if metadata.target() == target => level,
+            _ => self.level,
+        };
+        *metadata.level() <= level
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level)
+        Some(
+            self.special
+                .map_or(self.level, |(_, level)| level.max(self.level)),
+        )
     }
 
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {

@@ -5,6 +5,7 @@
 //! over them is right from the first event on.
 
 mod families;
+mod guard;
 mod listener;
 
 use std::{
@@ -14,11 +15,11 @@ use std::{
 };
 
 use prometheus::{
-    Encoder as _, IntCounter, IntGauge, Registry, TextEncoder, core::Collector,
-    process_collector::ProcessCollector,
+    Encoder as _, IntCounter, IntGauge, Registry, TextEncoder, process_collector::ProcessCollector,
 };
 
 use self::families::Families;
+pub use self::guard::GuardMetrics;
 pub use self::listener::{ErrorKind, ListenerMetrics};
 use crate::config::Protocol;
 
@@ -38,7 +39,11 @@ struct Inner {
     families: Families,
     loaded_at: IntGauge,
     listeners: Mutex<Listeners>,
+    refresh: Mutex<Vec<Refresh>>,
 }
+
+/// Brings metrics up to date that somebody else counts.
+type Refresh = Box<dyn Fn() + Send + Sync>;
 
 /// The handles that were given out. A name that comes back gets the same ones.
 type Listeners = BTreeMap<(String, Protocol), Arc<ListenerMetrics>>;
@@ -59,6 +64,7 @@ impl Metrics {
             families,
             loaded_at,
             listeners: Mutex::default(),
+            refresh: Mutex::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -81,9 +87,9 @@ impl Metrics {
         Ok(listener)
     }
 
-    /// Adds metrics that are read when they are asked for.
-    pub fn register(&self, collector: Box<dyn Collector>) -> Result<(), MetricsError> {
-        Ok(self.inner.registry.register(collector)?)
+    /// Has `refresh` called before anything is shown, for metrics that are counted elsewhere.
+    pub fn refresh_with(&self, refresh: impl Fn() + Send + Sync + 'static) {
+        self.inner.refresh().push(Box::new(refresh));
     }
 
     /// The configuration was loaded at this time.
@@ -102,6 +108,9 @@ impl Metrics {
 
     /// Everything in Prometheus' text form, version 0.0.4. Reads `/proc`, so it may take a while.
     pub fn render(&self) -> Result<Vec<u8>, MetricsError> {
+        for refresh in self.inner.refresh().iter() {
+            refresh();
+        }
         for listener in self.inner.listeners().values() {
             listener.refresh();
         }
@@ -116,6 +125,10 @@ impl Inner {
         self.listeners
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refresh(&self) -> MutexGuard<'_, Vec<Refresh>> {
+        self.refresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

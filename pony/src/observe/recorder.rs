@@ -35,6 +35,7 @@ struct Throttles {
     limited: Throttle,
     violated: Throttle,
     over_bandwidth: Throttle,
+    malformed: Throttle,
     accept: Throttle,
     connect: Throttle,
     too_long: Throttle,
@@ -69,15 +70,42 @@ impl Recorder {
     }
 
     /// A client was refused.
+    ///
+    /// A datagram over the bandwidth counts as one that was dropped, whether or not it would have
+    /// opened a session: the guard, which refuses the same, sees no sessions.
     pub fn refused(&self, client: IpAddr, reason: Reason) {
+        if (self.protocol, reason) == (Protocol::Udp, Reason::BandwidthLimit) {
+            return self.over_bandwidth(client);
+        }
         self.metrics.refused(reason);
-        let (throttle, text) = match reason {
-            Reason::Acl => (&self.throttles.denied, "Connection denied by ACL"),
-            _ => (&self.throttles.limited, "Connection denied by rate limit"),
-        };
+        let (throttle, text) = self.refusal(reason);
         if let Some(Turn { suppressed }) = turn(throttle) {
             let (listener, reason) = (&*self.listener, reason.as_str());
             info!(listener, client_ip = %client, reason, suppressed, "{text}");
+        }
+    }
+
+    fn refusal(&self, reason: Reason) -> (&Throttle, &'static str) {
+        match reason {
+            Reason::Acl => (&self.throttles.denied, "Connection denied by ACL"),
+            Reason::Malformed => (&self.throttles.malformed, "Packet dropped: malformed"),
+            _ => (&self.throttles.limited, "Connection denied by rate limit"),
+        }
+    }
+
+    /// The kernel guard refused so many attempts, or dropped so many packets, of a client. The
+    /// metrics have them from its counters.
+    pub fn guard_refused(&self, client: IpAddr, reason: Reason, count: u64) {
+        let (throttle, text) = match (self.protocol, reason) {
+            (Protocol::Udp, Reason::BandwidthLimit) => (
+                &self.throttles.over_bandwidth,
+                over_bandwidth(Protocol::Udp),
+            ),
+            _ => self.refusal(reason),
+        };
+        if let Some(Turn { suppressed }) = turn_for(throttle, count) {
+            let (listener, reason) = (&*self.listener, reason.as_str());
+            info!(listener, client_ip = %client, reason, suppressed, by = "guard", "{text}");
         }
     }
 
@@ -94,11 +122,7 @@ impl Recorder {
     pub(super) fn over_bandwidth(&self, client: IpAddr) {
         self.metrics.limit_hit(Reason::BandwidthLimit);
         if let Some(Turn { suppressed }) = turn(&self.throttles.over_bandwidth) {
-            let listener = &*self.listener;
-            let text = match self.protocol {
-                Protocol::Tcp => "Connection dropped: bandwidth limit exceeded",
-                Protocol::Udp => "Packet dropped: bandwidth limit exceeded",
-            };
+            let (listener, text) = (&*self.listener, over_bandwidth(self.protocol));
             info!(listener, client_ip = %client, suppressed, "{text}");
         }
     }
@@ -165,6 +189,13 @@ impl Recorder {
     }
 }
 
+fn over_bandwidth(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "Connection dropped: bandwidth limit exceeded",
+        Protocol::Udp => "Packet dropped: bandwidth limit exceeded",
+    }
+}
+
 /// A line may be written.
 struct Turn {
     /// For how many others it stands, if any.
@@ -172,7 +203,11 @@ struct Turn {
 }
 
 fn turn(throttle: &Throttle) -> Option<Turn> {
-    let count = throttle.allow(Instant::now())?;
-    let suppressed = (count > 0).then_some(count);
+    turn_for(throttle, 1)
+}
+
+fn turn_for(throttle: &Throttle, count: u64) -> Option<Turn> {
+    let suppressed = throttle.allow_one_for(count, Instant::now())?;
+    let suppressed = (suppressed > 0).then_some(suppressed);
     Some(Turn { suppressed })
 }

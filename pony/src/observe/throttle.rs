@@ -44,16 +44,22 @@ impl Throttle {
 
     /// Whether a line may be written `now`: then with how many were held back since the last one.
     pub fn allow(&self, now: Instant) -> Option<u64> {
+        self.allow_one_for(1, now)
+    }
+
+    /// Like [`Self::allow`] for a line that stands for `count` of its kind, which is not zero.
+    pub fn allow_one_for(&self, count: u64, now: Instant) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let open = state
             .last
             .is_none_or(|last| now.saturating_duration_since(last) >= INTERVAL);
         if !open {
-            state.suppressed = state.suppressed.saturating_add(1);
+            state.suppressed = state.suppressed.saturating_add(count);
             return None;
         }
         state.last = Some(now);
-        Some(std::mem::take(&mut state.suppressed))
+        let before = std::mem::take(&mut state.suppressed);
+        Some(before.saturating_add(count.saturating_sub(1)))
     }
 }
 
@@ -75,6 +81,16 @@ mod tests {
         assert_eq!(after(1000), Some(2));
         assert_eq!(after(1001), None);
         assert_eq!(after(9000), Some(1));
+    }
+
+    #[test]
+    fn a_line_can_stand_for_many() {
+        let throttle = Throttle::new();
+        let start = Instant::now();
+        assert_eq!(throttle.allow_one_for(5, start), Some(4));
+        assert_eq!(throttle.allow_one_for(7, start), None);
+        assert_eq!(throttle.allow(start), None);
+        assert_eq!(throttle.allow_one_for(2, start + INTERVAL), Some(9));
     }
 
     #[test]

@@ -191,9 +191,8 @@ impl Limits {
 fn by_reason(family: &IntCounterVec, listener: &str) -> Result<Refusals, MetricsError> {
     let mut counters = Vec::with_capacity(Reason::ALL.len());
     for reason in Reason::ALL {
-        // The access list is no limit and has a family of its own.
-        let is_limit = reason != Reason::Acl;
-        let counter = is_limit
+        // The access list has a family of its own, and what is malformed only the guard refuses.
+        let counter = (reason.is_limit())
             .then(|| family.get_metric_with_label_values(&[listener, reason.as_str()]))
             .transpose()?;
         counters.push(counter);
@@ -213,7 +212,7 @@ fn by_error(
     Ok(counters)
 }
 
-fn counters(
+pub(super) fn counters(
     registry: &Registry,
     name: &str,
     help: &str,
@@ -224,7 +223,7 @@ fn counters(
     Ok(family)
 }
 
-fn gauges(
+pub(super) fn gauges(
     registry: &Registry,
     name: &str,
     help: &str,

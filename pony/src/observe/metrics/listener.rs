@@ -41,23 +41,33 @@ pub struct ListenerMetrics {
 impl ListenerMetrics {
     /// A connection, or the datagram that would have opened a session, was refused.
     pub fn refused(&self, reason: Reason) {
+        self.refusals(reason, 1);
+    }
+
+    /// So many were refused.
+    pub(super) fn refusals(&self, reason: Reason, count: u64) {
         if reason == Reason::Acl {
-            self.acl_denied.inc();
-            self.acl_drops.inc();
+            self.acl_denied.inc_by(count);
+            self.acl_drops.inc_by(count);
         } else {
-            self.rate_limited.inc();
-            self.limit_drops.count(reason);
+            self.rate_limited.inc_by(count);
+            self.limit_drops.add(reason, count);
         }
     }
 
     /// A chunk or a datagram of an open connection or session was held back by a limit.
     pub fn limit_hit(&self, reason: Reason) {
-        self.limit_drops.count(reason);
+        self.limit_hits(reason, 1);
+    }
+
+    /// So many were held back.
+    pub(super) fn limit_hits(&self, reason: Reason, count: u64) {
+        self.limit_drops.add(reason, count);
     }
 
     /// With `action: log_only`: something passed that a limit would have refused.
     pub fn violated(&self, reason: Reason) {
-        self.limit_violations.count(reason);
+        self.limit_violations.add(reason, 1);
     }
 
     /// Something failed.
@@ -80,9 +90,9 @@ impl ListenerMetrics {
 pub(super) struct Refusals(pub(super) Vec<Option<IntCounter>>);
 
 impl Refusals {
-    fn count(&self, reason: Reason) {
+    fn add(&self, reason: Reason, count: u64) {
         if let Some(Some(counter)) = self.0.get(reason as usize) {
-            counter.inc();
+            counter.inc_by(count);
         }
     }
 }
