@@ -1,14 +1,12 @@
 //! Attaching to interfaces, and leaving them as they were.
 
-use std::net::SocketAddr;
-
 use pony::{
-    config::{self, GuardMode, Interfaces, Protocol},
-    kernel::{self, Guard, GuardListener, Mode, StartError},
+    config::{self, AttachMode, GuardMode, Interfaces, Protocol},
+    kernel::{self, Guard, Mode, StartError},
 };
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
-use crate::{is_root, namespace::Namespace, object};
+use crate::{assert_on, is_root, namespace::Namespace, object, rules::open_listener};
 
 #[test]
 fn attaches_to_all_that_is_up_but_loopback_and_detaches_when_dropped() {
@@ -21,9 +19,7 @@ fn attaches_to_all_that_is_up_but_loopback_and_detaches_when_dropped() {
     let guard = start(&namespace, GuardMode::Auto, Interfaces::Auto)
         .unwrap()
         .unwrap();
-    let mut attached: Vec<_> = guard.attached().collect();
-    attached.sort_unstable_by_key(|(name, _)| *name);
-    assert_eq!(attached, [("a0", Mode::Native), ("b0", Mode::Native)]);
+    assert_on(&guard, &[("a0", Mode::Native), ("b0", Mode::Native)]);
     assert_eq!(namespace.xdp("a0"), Some(Mode::Native));
     assert_eq!(namespace.xdp("b0"), Some(Mode::Native));
     assert_eq!(namespace.xdp("lo"), None);
@@ -43,13 +39,64 @@ fn a_driver_without_xdp_gets_the_guard_in_the_stack() {
     let guard = start(&namespace, GuardMode::Require, names(&["lo"]))
         .unwrap()
         .unwrap();
-    assert_eq!(
-        guard.attached().collect::<Vec<_>>(),
-        [("lo", Mode::Generic)]
-    );
+    assert_on(&guard, &[("lo", Mode::Generic)]);
     assert_eq!(namespace.xdp("lo"), Some(Mode::Generic));
     drop(guard);
     assert_eq!(namespace.xdp("lo"), None);
+}
+
+#[test]
+fn the_configuration_says_where_on_an_interface_and_is_not_overruled() {
+    if !is_root() {
+        return;
+    }
+    let namespace = with_pair();
+    let start = |interface, attach| {
+        let config = config::Guard {
+            mode: GuardMode::Require,
+            interfaces: names(&[interface]),
+            attach,
+            ..config::Guard::default()
+        };
+        start_with(&namespace, &config)
+    };
+    let generic = start("a0", AttachMode::Generic).unwrap().unwrap();
+    assert_on(&generic, &[("a0", Mode::Generic)]);
+    assert_eq!(namespace.xdp("a0"), Some(Mode::Generic));
+    drop(generic);
+
+    let native = start("a0", AttachMode::Native).unwrap().unwrap();
+    assert_eq!(namespace.xdp("a0"), Some(Mode::Native));
+    drop(native);
+    let text = start("lo", AttachMode::Native).err().unwrap().to_string();
+    assert!(text.contains("driver cannot run XDP programs"), "{text}");
+    assert_eq!(namespace.xdp("lo"), None);
+}
+
+#[test]
+fn a_driver_that_could_but_not_as_it_is_set_up_gets_the_guard_in_the_stack() {
+    if !is_root() {
+        return;
+    }
+    let namespace = Namespace::new();
+    // The virtual driver wants a queue to receive for each one that the other end sends by.
+    namespace.ip("link add a0 numrxqueues 1 type veth peer b0 numtxqueues 2\nlink set a0 up\n");
+    namespace.run_tool("ethtool", &["-L", "b0", "tx", "2"]);
+    let config = config::Guard {
+        interfaces: names(&["a0"]),
+        ..config::Guard::default()
+    };
+    let guard = start_with(&namespace, &config).unwrap().unwrap();
+    assert_on(&guard, &[("a0", Mode::Generic)]);
+    drop(guard);
+
+    let config = config::Guard {
+        mode: GuardMode::Require,
+        attach: AttachMode::Native,
+        ..config
+    };
+    let text = start_with(&namespace, &config).err().unwrap().to_string();
+    assert!(text.contains("too few queues (`ethtool -L a0`)"), "{text}");
 }
 
 #[test]
@@ -64,7 +111,7 @@ fn a_large_mtu_does_not_keep_the_guard_out_of_the_driver() {
     let guard = start(&namespace, GuardMode::Require, names(&["a0"]))
         .unwrap()
         .unwrap();
-    assert_eq!(guard.attached().collect::<Vec<_>>(), [("a0", Mode::Native)]);
+    assert_on(&guard, &[("a0", Mode::Native)]);
 }
 
 #[test]
@@ -84,8 +131,10 @@ fn another_program_in_the_way_is_named_with_the_remedy() {
             text.contains(&format!("ip link set dev {interface} xdp off")),
             "{text}"
         );
-        let second = start(&namespace, GuardMode::Auto, names(&[interface])).unwrap();
-        assert!(second.is_none(), "auto goes on without");
+        let second = start(&namespace, GuardMode::Auto, names(&[interface]))
+            .unwrap()
+            .unwrap();
+        assert_on(&second, &[]);
 
         assert_eq!(
             namespace.xdp(interface),
@@ -106,7 +155,7 @@ fn auto_keeps_the_interfaces_that_work_and_require_wants_all() {
     let guard = start(&namespace, GuardMode::Auto, interfaces.clone())
         .unwrap()
         .unwrap();
-    assert_eq!(guard.attached().collect::<Vec<_>>(), [("a0", Mode::Native)]);
+    assert_on(&guard, &[("a0", Mode::Native)]);
     drop(guard);
 
     let error = start(&namespace, GuardMode::Require, interfaces)
@@ -121,16 +170,15 @@ fn auto_keeps_the_interfaces_that_work_and_require_wants_all() {
 }
 
 #[test]
-fn with_nothing_to_attach_to_auto_goes_on_and_require_says_so() {
+fn with_nothing_to_attach_to_auto_waits_and_require_says_so() {
     if !is_root() {
         return;
     }
     let namespace = Namespace::new();
-    assert!(
-        start(&namespace, GuardMode::Auto, Interfaces::Auto)
-            .unwrap()
-            .is_none()
-    );
+    let guard = start(&namespace, GuardMode::Auto, Interfaces::Auto)
+        .unwrap()
+        .unwrap();
+    assert_on(&guard, &[]);
     let error = start(&namespace, GuardMode::Require, Interfaces::Auto)
         .err()
         .unwrap();
@@ -179,7 +227,7 @@ fn without_privileges_auto_goes_on_and_require_says_what_is_missing() {
 }
 
 /// A namespace with two connected interfaces, `a0` and `b0`, both up.
-fn with_pair() -> Namespace {
+pub(crate) fn with_pair() -> Namespace {
     let namespace = Namespace::new();
     namespace.add_pair("a0", "b0");
     namespace.set_up("a0");
@@ -192,20 +240,23 @@ fn start(
     mode: GuardMode,
     interfaces: Interfaces,
 ) -> Result<Option<Guard>, StartError> {
-    object();
-    let listener = GuardListener {
-        name: "web".into(),
-        protocol: Protocol::Tcp,
-        addr: SocketAddr::from(([0, 0, 0, 0], 80)),
-        v6_only: false,
-        ipv6_prefix: 64,
+    let config = config::Guard {
+        mode,
+        interfaces,
+        ..config::Guard::default()
     };
-    namespace.run(kernel::start(
-        &config::Guard { mode, interfaces },
-        &[listener],
-    ))
+    start_with(namespace, &config)
 }
 
-fn names(names: &[&str]) -> Interfaces {
+pub(crate) fn start_with(
+    namespace: &Namespace,
+    config: &config::Guard,
+) -> Result<Option<Guard>, StartError> {
+    object();
+    let listener = open_listener("web", Protocol::Tcp, ([0, 0, 0, 0], 80).into());
+    namespace.run(kernel::start(config, &[listener]))
+}
+
+pub(crate) fn names(names: &[&str]) -> Interfaces {
     Interfaces::Names(names.iter().map(|name| (*name).to_owned()).collect())
 }

@@ -9,11 +9,27 @@
 )]
 
 mod attach;
+mod frames;
+mod fuzz;
+mod guard;
+mod large;
+mod links;
+mod model;
 mod namespace;
+mod parallel;
 mod program;
+mod real;
+mod reports;
+mod rules;
+mod scrape;
+mod setup;
+mod swap;
 mod traffic;
+mod verdicts;
 
 use std::env;
+
+use pony::kernel::{Guard, Mode};
 
 /// Whether to go on with a test that needs root.
 fn is_root() -> bool {
@@ -31,4 +47,15 @@ fn is_root() -> bool {
 /// The kernel object that is under test.
 fn object() -> &'static [u8] {
     pony::kernel::OBJECT.expect("there is no kernel object: run `cargo xtask build-ebpf` first")
+}
+
+/// Checks which interfaces the guard is on, in the order of their names.
+#[track_caller]
+fn assert_on(guard: &Guard, expected: &[(&str, Mode)]) {
+    let attached = guard.attached();
+    let attached: Vec<_> = attached
+        .iter()
+        .map(|(name, mode)| (name.as_str(), *mode))
+        .collect();
+    assert_eq!(attached, expected);
 }

@@ -3,8 +3,11 @@
 //! It belongs to the thread that made it, which is in it until the value is dropped.
 
 use std::{
+    io::{Seek as _, Write as _},
     net::IpAddr,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    process::{Command, Stdio},
+    time::Duration,
 };
 
 use aya::test_helpers::NetNsGuard;
@@ -17,7 +20,10 @@ use rtnetlink::{
         link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached},
     },
 };
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::{sleep, timeout},
+};
 
 pub(crate) struct Namespace {
     handle: Handle,
@@ -61,6 +67,44 @@ impl Namespace {
                 .execute(),
         )
         .unwrap();
+    }
+
+    /// Runs several commands of `ip`, one on each line. The runtime does not work meanwhile.
+    pub(crate) fn ip(&self, lines: &str) {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(lines.as_bytes()).unwrap();
+        file.rewind().unwrap();
+        self.run_with("ip", &["-batch", "-"], file.into());
+    }
+
+    /// Runs a program, and returns what it writes. The runtime does not work meanwhile.
+    pub(crate) fn run_tool(&self, program: &str, arguments: &[&str]) -> String {
+        self.run_with(program, arguments, Stdio::null())
+    }
+
+    fn run_with(&self, program: &str, arguments: &[&str], stdin: Stdio) -> String {
+        // The namespace is that of the thread, and children have it from there.
+        let Self { guard: _here, .. } = self;
+        let output = Command::new(program)
+            .args(arguments)
+            .stdin(stdin)
+            .stderr(Stdio::inherit())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{program} {arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Lets the runtime work until this holds.
+    #[track_caller]
+    pub(crate) fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) {
+        let wait = async {
+            while !condition() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let done = self.run(async { timeout(PATIENCE, wait).await });
+        assert!(done.is_ok(), "waited in vain for {what}");
     }
 
     /// Moves an interface to another namespace.
@@ -118,3 +162,6 @@ impl Namespace {
         links.into_iter().next().unwrap()
     }
 }
+
+/// How long something may take that happens soon.
+const PATIENCE: Duration = Duration::from_secs(20);

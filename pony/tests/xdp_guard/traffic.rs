@@ -3,24 +3,27 @@
 use std::{
     fs,
     io::{self, Read as _, Write as _},
-    net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::OwnedFd,
+    process,
     sync::mpsc,
     thread,
     time::Duration,
 };
 
 use pony::{
-    config::{self, GuardMode, Interfaces, Protocol},
-    kernel::{self, ClientTraffic, Guard, GuardListener, Mode},
+    config::{self, GuardMode, Protocol},
+    kernel::{self, By, ClientUse, Guard, GuardListener, Mode, Query},
 };
-use prometheus::{
-    core::Collector,
-    proto::{Metric, MetricFamily},
-};
+use pony_common::layout::reads::NotOurs;
 use socket2::SockRef;
 
-use crate::{is_root, namespace::Namespace, object};
+use crate::{
+    assert_on, is_root,
+    namespace::Namespace,
+    object,
+    rules::{open_listener, passed},
+};
 
 #[test]
 fn counts_exactly_what_tcp_clients_send() {
@@ -32,16 +35,11 @@ fn counts_exactly_what_tcp_clients_send() {
     let v4 = TcpListener::bind("10.77.0.1:0").unwrap();
     let v6 = TcpListener::bind("[::]:0").unwrap();
     let listeners = [
-        listener("exact", Protocol::Tcp, v4.local_addr().unwrap()),
-        listener("wildcard", Protocol::Tcp, v6.local_addr().unwrap()),
+        open_listener("exact", Protocol::Tcp, v4.local_addr().unwrap()),
+        open_listener("wildcard", Protocol::Tcp, v6.local_addr().unwrap()),
     ];
     let guard = start(&namespace, &listeners);
-    let metrics = guard.collector().unwrap();
-    assert_eq!(
-        bytes(&metrics.collect(), "exact"),
-        0,
-        "there from the start"
-    );
+    assert_eq!(passed(&guard, 0).bytes, 0, "there from the start");
 
     let wildcard_port = v6.local_addr().unwrap().port();
     let targets = vec![
@@ -61,23 +59,22 @@ fn counts_exactly_what_tcp_clients_send() {
     }
     let again = sending.join().unwrap();
 
-    let families = metrics.collect();
-    for (name, sent) in [("exact", 4_000_000), ("wildcard", 3_070_001)] {
-        let counted = bytes(&families, name);
+    for (number, name, sent) in [(0, "exact", 4_000_000), (1, "wildcard", 3_070_001)] {
+        let counted = passed(&guard, number).bytes;
         // What had to be sent twice was seen twice.
         assert!(
             counted == sent || again > 0 && counted > sent,
             "{name}: {counted}, {again} again"
         );
     }
-    let exact = by_client(&guard, "exact");
+    let exact = by_client("exact");
     assert_eq!(exact.len(), 1, "{exact:?}");
-    assert_eq!(exact[0].client, "10.77.0.2".parse::<IpAddr>().unwrap());
-    assert_eq!(exact[0].bytes, bytes(&families, "exact"));
-    let wildcard = by_client(&guard, "wildcard").into_iter();
+    assert_eq!(exact[0].client.to_string(), "10.77.0.2");
+    assert_eq!(exact[0].bytes_in, passed(&guard, 0).bytes);
+    let wildcard = by_client("wildcard").into_iter();
     let mut clients: Vec<_> = wildcard.map(|client| client.client.to_string()).collect();
     clients.sort_unstable();
-    assert_eq!(clients, ["10.77.0.2", "fd77::"], "IPv6 by its prefix");
+    assert_eq!(clients, ["10.77.0.2", "fd77::/64"], "IPv6 by its prefix");
 }
 
 #[test]
@@ -91,9 +88,12 @@ fn counts_exactly_what_udp_clients_send() {
     let port = socket.local_addr().unwrap().port();
     let guard = start(
         &namespace,
-        &[listener("dns", Protocol::Udp, socket.local_addr().unwrap())],
+        &[open_listener(
+            "dns",
+            Protocol::Udp,
+            socket.local_addr().unwrap(),
+        )],
     );
-    let metrics = guard.collector().unwrap();
 
     let sizes = [0, 1, 17, 18, 512, 1_200, 1_452];
     let sending = client.run(move || {
@@ -116,26 +116,18 @@ fn counts_exactly_what_udp_clients_send() {
     }
     sending.join().unwrap();
 
-    let families = metrics.collect();
     let sent: u64 = sizes.iter().map(|size| *size as u64).sum();
-    assert_eq!(bytes(&families, "dns"), 2 * sent);
-    assert_eq!(packets(&families, "dns"), 2 * sizes.len() as u64);
-    for client in by_client(&guard, "dns") {
+    assert_eq!(passed(&guard, 0).bytes, 2 * sent);
+    assert_eq!(passed(&guard, 0).packets, 2 * sizes.len() as u64);
+    for client in by_client("dns") {
         assert_eq!(
-            (client.packets, client.bytes),
+            (client.packets_in, client.bytes_in),
             (sizes.len() as u64, sent),
             "{client:?}"
         );
     }
-    assert!(
-        value(
-            &families,
-            "packetpony_guard_other_packets_total",
-            &["not_ip"]
-        ) > 0.0,
-        "ARP"
-    );
-    assert!(value(&families, "packetpony_guard_attached", &["p0", "native"]) > 0.0);
+    let arp = guard.counters().read(NotOurs::NotIp as u32);
+    assert!(arp > Some(0), "ARP");
 }
 
 /// Sends this many bytes to each target, and returns how many segments had to be sent again.
@@ -221,36 +213,34 @@ fn configure(namespace: &Namespace, interface: &str, addresses: [&str; 2]) {
     namespace.set_up(interface);
 }
 
-fn start(namespace: &Namespace, listeners: &[GuardListener]) -> Guard {
+fn start(namespace: &Namespace, listeners: &[GuardListener<'_>]) -> Guard {
     object();
     let config = config::Guard {
         mode: GuardMode::Require,
-        interfaces: Interfaces::Auto,
+        instance: Some(instance()),
+        ..config::Guard::default()
     };
     let guard = namespace
         .run(kernel::start(&config, listeners))
         .unwrap()
         .unwrap();
-    assert_eq!(guard.attached().collect::<Vec<_>>(), [("p0", Mode::Native)]);
+    assert_on(&guard, &[("p0", Mode::Native)]);
     guard
 }
 
-fn listener(name: &str, protocol: Protocol, addr: SocketAddr) -> GuardListener {
-    GuardListener {
-        name: name.into(),
-        protocol,
-        addr,
-        v6_only: false,
-        ipv6_prefix: 64,
-    }
+/// The name of the guard that this thread has started.
+fn instance() -> String {
+    format!("traffic-{}-{:?}", process::id(), thread::current().id())
 }
 
-fn by_client(guard: &Guard, listener: &str) -> Vec<ClientTraffic> {
-    guard
-        .clients()
-        .into_iter()
-        .filter(|client| &*client.listener == listener)
-        .collect()
+fn by_client(listener: &str) -> Vec<ClientUse> {
+    let query = Query {
+        instance: Some(&instance()),
+        listener: Some(listener),
+        by: By::Bytes,
+        limit: 10,
+    };
+    kernel::clients(&query).unwrap().clients
 }
 
 /// How many TCP segments were sent again in this thread's namespace.
@@ -263,49 +253,6 @@ fn retransmissions() -> u64 {
         .position(|name| name == "RetransSegs")
         .unwrap();
     values.split(' ').nth(at).unwrap().parse().unwrap()
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "whole and small"
-)]
-fn bytes(families: &[MetricFamily], listener: &str) -> u64 {
-    value(
-        families,
-        "packetpony_guard_bytes_total",
-        &[listener, "pass", "none"],
-    ) as u64
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "whole and small"
-)]
-fn packets(families: &[MetricFamily], listener: &str) -> u64 {
-    value(
-        families,
-        "packetpony_guard_packets_total",
-        &[listener, "pass", "none"],
-    ) as u64
-}
-
-/// The value of the series that has these label values, in any order.
-fn value(families: &[MetricFamily], name: &str, labels: &[&str]) -> f64 {
-    let family = families
-        .iter()
-        .find(|family| family.name() == name)
-        .unwrap();
-    let matches = |metric: &&Metric| {
-        let mut values = metric
-            .get_label()
-            .iter()
-            .map(prometheus::proto::LabelPair::value);
-        values.all(|value| labels.contains(&value))
-    };
-    let metric = family.get_metric().iter().find(matches).unwrap();
-    metric.get_counter().get_value() + metric.get_gauge().get_value()
 }
 
 /// Longer than anything here takes: a test fails then, and does not hang.
