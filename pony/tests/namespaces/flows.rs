@@ -176,7 +176,7 @@ fn as_client(address: IpAddr) -> IpAddr {
 }
 
 fn ledger_bytes(lab: &Lab) -> Vec<(IpAddr, u64)> {
-    let clients = lab.ledger(0).into_iter();
+    let clients = lab.ledger().into_iter();
     clients
         .map(|(client, traffic)| (client, traffic.bytes))
         .collect()

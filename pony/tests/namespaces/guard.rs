@@ -1,14 +1,11 @@
 //! The guard comes, goes, and is taken away, and the proxy does its work all the same.
 
-use std::{
-    io::Write as _,
-    net::{Shutdown, TcpStream, UdpSocket},
-};
+use std::net::{Shutdown, UdpSocket};
 
 use crate::{
     harness::{
         Launch, PATIENCE, Pony,
-        peers::{connect, expect_bytes, pattern, ping, ping_udp, read_to_end},
+        peers::{connect, exchange, pattern, ping, ping_udp, read_to_end},
         wait_eq, wait_until,
     },
     kernel::Mode,
@@ -23,10 +20,16 @@ fn a_daemon_that_is_killed_leaves_no_program_behind_and_one_that_stops_detaches(
 
     let mut killed = lab.start(launch());
     assert_eq!(lab.attached(), [Some(Mode::Native); 2]);
+    let programs = lab.programs();
+    assert_eq!(
+        lab.links_of(&programs).len(),
+        4,
+        "two interfaces, in and out"
+    );
     killed.signal("KILL");
     killed.wait();
     wait_until("the kernel to clear away", || {
-        lab.attached() == [None, None]
+        lab.attached() == [None, None] && lab.links_of(&programs).is_empty()
     });
 
     let mut stopped = lab.start(launch());
@@ -56,7 +59,9 @@ fn an_interface_with_another_program_is_left_alone_and_the_log_says_why() {
     let pony = lab.start(Launch::new(&entry(7002)).guard("auto"));
     serves(&lab, 7002);
     says_who_is_there(&pony.message("Kernel guard goes on without this interface"));
-    let warning = pony.message("Kernel guard not started: the proxy works without it");
+    let warning = pony.message(
+        "Kernel guard is on no interface yet: the proxy works without it until there is one",
+    );
     assert_eq!(warning["level"], "warning", "{warning}");
 
     let launch = Launch::new(&entry(7003)).guard("require");
@@ -88,7 +93,7 @@ fn clients_see_the_same_with_the_guard_off_on_and_taken_away_half_way() {
                 lab.detach();
             }
         };
-        let counted = exchange(&lab, &pony, half_way);
+        let counted = counted(&lab, &pony, half_way);
         assert_eq!(counted, expected, "guard {mode}, taken away: {meanwhile}");
         pony.signal("TERM");
         assert_eq!(pony.wait().code(), Some(0));
@@ -97,7 +102,7 @@ fn clients_see_the_same_with_the_guard_off_on_and_taken_away_half_way() {
 
 /// A connection and a session, both open while something happens `half_way`; returns what the
 /// daemon counted.
-fn exchange(lab: &Lab, pony: &Pony, half_way: impl FnOnce()) -> Vec<u64> {
+fn counted(lab: &Lab, pony: &Pony, half_way: impl FnOnce()) -> Vec<u64> {
     let (stream, session) = lab.client.enter(|| {
         let stream = connect(format!("{PROXY_V4}:7000").parse().unwrap());
         let session = UdpSocket::bind("[::]:0").unwrap();
@@ -109,11 +114,11 @@ fn exchange(lab: &Lab, pony: &Pony, half_way: impl FnOnce()) -> Vec<u64> {
     let (first, second) = bytes.split_at(bytes.len() / 2);
     let datagrams = |from: u64, to| (from..to).for_each(|_| ping_udp(&session, &[7; 100]));
 
-    send_and_get_back(&stream, first);
+    exchange(&stream, first);
     datagrams(0, DATAGRAMS / 2);
     half_way();
     datagrams(DATAGRAMS / 2, DATAGRAMS);
-    send_and_get_back(&stream, second);
+    exchange(&stream, second);
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_to_end(&stream), b"");
 
@@ -126,14 +131,6 @@ fn exchange(lab: &Lab, pony: &Pony, half_way: impl FnOnce()) -> Vec<u64> {
         }
         counted
     })
-}
-
-/// Writes and reads at the same time: it is more than fits into the buffers on the way.
-fn send_and_get_back(stream: &TcpStream, bytes: &[u8]) {
-    std::thread::scope(|scope| {
-        scope.spawn(|| (&mut &*stream).write_all(bytes).unwrap());
-        expect_bytes(stream, bytes);
-    });
 }
 
 fn serves(lab: &Lab, port: u16) {

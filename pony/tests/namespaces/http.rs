@@ -73,7 +73,7 @@ fn all_agree(lab: &Lab, pony: &Pony, report: &Report) {
     let sent = report.headers_sent + report.body_sent;
     let counted = lab.counted(pony, "web");
     assert_eq!(counted.bytes, sent, "{}", Losses::of(&lab.client));
-    let ledger = lab.ledger(0);
+    let ledger = lab.ledger();
     assert_eq!(ledger.len(), 1, "{ledger:?}");
     assert_eq!(ledger[0].1, counted, "one client sent all");
 

@@ -13,6 +13,7 @@ use std::{
 
 use crate::{
     harness::{Entry, Launch, Pony},
+    mounts::Mounts,
     namespace::Namespace,
 };
 
@@ -20,6 +21,8 @@ pub(crate) struct Lab {
     pub(crate) client: Namespace,
     pub(crate) proxy: Namespace,
     pub(crate) target: Namespace,
+    /// Where the proxy pins its maps.
+    pub(crate) mounts: Mounts,
 }
 
 /// The client's address, and one more.
@@ -51,6 +54,7 @@ impl Lab {
             client: Namespace::new(),
             proxy: Namespace::new(),
             target: Namespace::new(),
+            mounts: Mounts::new(),
         };
         lab.connect();
         lab.do_not_guess_at_losses();
@@ -111,6 +115,7 @@ impl Lab {
     /// Starts the proxy in its namespace.
     #[track_caller]
     pub(crate) fn start(&self, launch: Launch) -> Pony {
+        let launch = launch.inside(&self.mounts.entrance());
         self.proxy.enter(|| launch.start())
     }
 }
@@ -140,9 +145,13 @@ fn is_root() -> bool {
         env::var_os("CI").is_none_or(|ci| ci != "true"),
         "needs root, and CI has to run it"
     );
-    // Past the test runner, which hides what a passing test prints.
-    io::stderr().write_all(b"skipped, needs root\n").unwrap();
+    report("skipped, needs root\n");
     false
+}
+
+/// Says something past the test runner, which hides what a passing test prints.
+pub(crate) fn report(text: &str) {
+    io::stderr().write_all(text.as_bytes()).unwrap();
 }
 
 /// How long TCP waits before it sends again, at least.

@@ -24,12 +24,17 @@ mod e2e {
 }
 
 mod dns;
+mod equality;
+mod flood;
 mod flows;
 mod guard;
 mod http;
 mod kernel;
 mod lab;
+mod log;
+mod mounts;
 mod namespace;
+mod pins;
 mod privileges;
 mod servers;
 mod tools;

@@ -68,7 +68,7 @@ impl Drop for Running {
     }
 }
 
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("bpftool", "bpftool"),
     ("cksum", "coreutils"),
     ("curl", "curl"),
@@ -77,5 +77,6 @@ const PACKAGES: [(&str, &str); 9] = [
     ("ethtool", "ethtool"),
     ("ip", "iproute2"),
     ("nginx", "nginx-light"),
+    ("nsenter", "util-linux"),
     ("unshare", "util-linux"),
 ];

@@ -14,8 +14,10 @@ impl Pony {
     /// Where metrics and health are served.
     #[track_caller]
     pub(crate) fn metrics_address(&self) -> SocketAddr {
-        let started = self.message("Prometheus metrics server started");
-        started["address"].as_str().unwrap().parse().unwrap()
+        *self.metrics.get_or_init(|| {
+            let started = self.message("Prometheus metrics server started");
+            started["address"].as_str().unwrap().parse().unwrap()
+        })
     }
 
     /// Asks the metrics server for a path: status and body.

@@ -58,6 +58,13 @@ impl Launch {
         self
     }
 
+    /// Runs it, and what it is run through, inside of something else.
+    #[allow(dead_code, reason = "only the tests in network namespaces do")]
+    pub(crate) fn inside(mut self, wrapper: &[String]) -> Self {
+        self.wrapper.splice(..0, wrapper.iter().cloned());
+        self
+    }
+
     /// Other arguments than `run -c FILE`. The word `FILE` is replaced wherever it stands.
     pub(crate) fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments = arguments.iter().map(|&word| word.to_owned()).collect();
@@ -89,6 +96,12 @@ impl Launch {
     pub(crate) fn metrics(mut self, address: impl Display) -> Self {
         self.metrics = address.to_string();
         self
+    }
+
+    /// Its `server.name`: no two may have the same, or they would pin their maps in one place.
+    pub(crate) fn instance(&self) -> String {
+        let folder = self.folder.path().file_name().unwrap().to_string_lossy();
+        format!("test-{}", folder.trim_start_matches('.'))
     }
 
     /// A place for files of the test.
@@ -142,8 +155,9 @@ impl Launch {
             listeners,
             ..
         } = self;
+        let name = self.instance();
         format!(
-            "server: {{ name: test{server} }}\n\
+            "server: {{ name: {name}{server} }}\n\
              guard: {{ mode: {guard} }}\n\
              logging: {{ stdout: {{ enabled: true, use_json: true }}{logging} }}\n\
              metrics: {{ prometheus: {{ enabled: true, listen_address: \"{metrics}\", path: /metrics }} }}\n\
@@ -153,6 +167,14 @@ impl Launch {
 }
 
 impl Finished {
+    /// What it wrote, as JSON.
+    #[track_caller]
+    #[allow(dead_code, reason = "only the tests in network namespaces do")]
+    pub(crate) fn json(&self) -> serde_json::Value {
+        assert_eq!(self.code, 0, "{}", self.output);
+        serde_json::from_str(&self.output).unwrap()
+    }
+
     fn new(output: &Output) -> Self {
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text += &String::from_utf8_lossy(&output.stderr);

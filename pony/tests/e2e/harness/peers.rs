@@ -177,6 +177,16 @@ pub(crate) fn expect_bytes(mut stream: &TcpStream, expected: &[u8]) {
     assert!(bytes == expected, "other bytes came than were sent");
 }
 
+/// Writes and reads at the same time, as much as may not fit into the buffers on the way.
+#[track_caller]
+#[allow(dead_code, reason = "only the tests in network namespaces do")]
+pub(crate) fn exchange(stream: &TcpStream, bytes: &[u8]) {
+    thread::scope(|scope| {
+        scope.spawn(|| (&mut &*stream).write_all(bytes).unwrap());
+        expect_bytes(stream, bytes);
+    });
+}
+
 /// Writes on a thread until `bytes` are written or that fails.
 pub(crate) fn write_behind(stream: &TcpStream, bytes: Vec<u8>) -> JoinHandle<io::Result<()>> {
     let mut stream = stream.try_clone().unwrap();

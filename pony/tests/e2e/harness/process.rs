@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, ExitStatus},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     thread,
 };
 
@@ -19,6 +19,8 @@ pub(crate) struct Pony {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
     folder: TempDir,
+    /// Where its metrics are, once somebody has asked.
+    pub(super) metrics: OnceLock<SocketAddr>,
 }
 
 impl Pony {
@@ -36,6 +38,7 @@ impl Pony {
             child,
             lines,
             folder,
+            metrics: OnceLock::new(),
         }
     }
 
@@ -140,7 +143,7 @@ impl Pony {
         self.lines.lock().unwrap().clone()
     }
 
-    fn json(&self) -> Vec<Value> {
+    pub(crate) fn json(&self) -> Vec<Value> {
         self.lines()
             .iter()
             .filter_map(|line| serde_json::from_str(line).ok())

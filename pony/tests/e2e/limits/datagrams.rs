@@ -37,9 +37,10 @@ fn a_datagram_over_the_limit_is_dropped_in_either_direction_and_the_session_live
     assert_eq!((pony.active("udp"), pony.events("close").len()), (1, 0));
     pony.message("Packet dropped: bandwidth limit exceeded");
 
-    // New sessions are refused until there is room.
+    // No session is opened until there is room.
     udp_client(pony.address("udp")).send(b"new").unwrap();
-    wait_eq(1, || pony.connections("udp", "rate_limited"));
+    wait_eq(4, || pony.drops("udp", "bandwidth_limit"));
+    assert_eq!(pony.connections("udp", "accepted"), 1);
 }
 
 #[test]
