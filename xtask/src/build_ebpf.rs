@@ -3,7 +3,12 @@
 //! Does not install anything: [`crate::toolchain`] does, before. The object is replaced only when
 //! it changed, so that cargo rebuilds the daemon only then.
 
-use std::{fs, path::Path};
+mod budget;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -29,7 +34,17 @@ pub(crate) fn run(workspace: &Workspace, kernel: &Kernel) -> Result<()> {
         object.display(),
         bytes.len().div_ceil(1024)
     ));
-    Ok(())
+    budget::check(&bytes)
+}
+
+/// Builds the programs that make traffic for benchmarks, and returns where they are.
+pub(crate) fn bench(workspace: &Workspace, kernel: &Kernel) -> Result<PathBuf> {
+    let mut cargo = kernel.cargo(workspace, "build", &[]);
+    step::loud_ok(
+        "building the kernel programs of the benchmark",
+        cargo.arg("--bin=bench"),
+    )?;
+    Ok(Kernel::built(workspace).with_file_name("bench"))
 }
 
 /// Removes the object, so that a daemon built now embeds no outdated kernel programs.

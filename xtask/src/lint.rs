@@ -82,7 +82,9 @@ fn kernel_target(workspace: &Workspace) -> Result<bool> {
     };
     passes(
         &format!("{subcommand} for the kernel target"),
-        &mut kernel.cargo(workspace, subcommand, &["-Dwarnings"]),
+        kernel
+            .cargo(workspace, subcommand, &["-Dwarnings"])
+            .arg("--bin=bench"),
     )
 }
 

@@ -3,6 +3,7 @@
 //! Every task brings the machine to where it can work by itself; `setup` does only that. This file
 //! reads the command line and hands over; each task has a file of its own.
 
+mod bench;
 mod build_ebpf;
 mod ci;
 mod debian;
@@ -44,6 +45,8 @@ enum Task {
     /// Tests that need root run as root; otherwise they say that they are skipped, and fail if
     /// CI=true.
     Test(test::Options),
+    /// Measure, beside what people use otherwise; figures as a table and in target/bench/.
+    Bench(bench::Options),
     /// Check formatting, lints (host and kernel target), the structural rules, and dependencies.
     Lint,
     /// What CI runs: `lint`, then `test`, with the time each takes.
@@ -68,6 +71,7 @@ fn take_on(task: Task) -> Result<ExitCode> {
         }
         Task::Run(options) => run::run(&workspace, &options),
         Task::Test(options) => test::run(&workspace, &options),
+        Task::Bench(options) => bench::run(&workspace, &options),
         Task::Lint => lint::run(&workspace),
         Task::Ci => Ok(ci::run(&workspace)),
     }

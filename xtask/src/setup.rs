@@ -81,7 +81,18 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 
 /// Makes sure of every program that end-to-end tests start.
 pub(crate) fn test_tools(workspace: &Workspace) -> Result<()> {
-    let missing: Vec<_> = TOOLS
+    programs(workspace, "tests", &TOOLS)
+}
+
+/// Makes sure of every program that benchmarks start, which have what tests have.
+pub(crate) fn bench_tools(workspace: &Workspace) -> Result<()> {
+    test_tools(workspace)?;
+    programs(workspace, "benchmarks", &BENCH_TOOLS)
+}
+
+/// Makes sure of these programs, which `users` need.
+fn programs(workspace: &Workspace, users: &str, tools: &[Tool]) -> Result<()> {
+    let missing: Vec<_> = tools
         .iter()
         .filter(|tool| !is_installed(tool.program))
         .collect();
@@ -91,13 +102,14 @@ pub(crate) fn test_tools(workspace: &Workspace) -> Result<()> {
     let apt = Apt::find();
     if !apt.exists() {
         bail!(
-            "tests need programs that are not installed:\n{}",
+            "{users} need programs that are not installed:\n{}",
             roles(&missing)
         );
     }
     let packages: Vec<_> = missing.iter().map(|tool| tool.package).collect();
-    apt.install(workspace, "installing what tests use", &packages)
-        .context("tests need programs that are not installed")
+    let what = format!("installing what {users} use");
+    apt.install(workspace, &what, &packages)
+        .with_context(|| format!("{users} need programs that are not installed"))
 }
 
 /// Makes sure of rustfmt and clippy.
@@ -169,6 +181,11 @@ const TOOLS: [Tool; 9] = [
     ),
     tool("iperf3", "iperf3", "throughput"),
     tool("nc", "netcat-openbsd", "plain TCP and UDP"),
+];
+
+const BENCH_TOOLS: [Tool; 2] = [
+    tool("nft", "nftables", "the kernel's own packet filter"),
+    tool("xdp-filter", "xdp-tools", "another packet filter in XDP"),
 ];
 
 #[cfg(test)]

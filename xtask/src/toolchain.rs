@@ -33,7 +33,14 @@ impl Kernel {
     pub(crate) fn cargo(&self, workspace: &Workspace, subcommand: &str, flags: &[&str]) -> Command {
         let mut cargo = self.rust.cargo(subcommand);
         let linker = format!("linker={}", self.linker.display());
-        let mut all = vec!["-Cdebuginfo=2", "-Clink-arg=--btf", "-C", &linker];
+        // Atomic operations that answer what was there before came with the third version of BPF.
+        let mut all = vec![
+            "-Ctarget-cpu=v3",
+            "-Cdebuginfo=2",
+            "-Clink-arg=--btf",
+            "-C",
+            &linker,
+        ];
         all.extend(flags);
         cargo
             .current_dir(workspace.root())
