@@ -15,7 +15,7 @@ pub enum ClientsError {
          `pony run`, and see in its log what it says of the kernel guard"
     )]
     NoInstance,
-    #[error("several instances run: {names}; choose one with --instance")]
+    #[error("there are several instances: {names}; choose one with --instance")]
     Several { names: String },
     #[error("there is no {what} {wanted:?}; there is {names}")]
     Unknown {

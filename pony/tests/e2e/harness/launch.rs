@@ -3,7 +3,7 @@
 use std::{
     fmt::Display,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
 
@@ -100,8 +100,7 @@ impl Launch {
 
     /// Its `server.name`: no two may have the same, or they would pin their maps in one place.
     pub(crate) fn instance(&self) -> String {
-        let folder = self.folder.path().file_name().unwrap().to_string_lossy();
-        format!("test-{}", folder.trim_start_matches('.'))
+        instance(self.folder.path())
     }
 
     /// A place for files of the test.
@@ -164,6 +163,17 @@ impl Launch {
              listeners:\n{listeners}"
         )
     }
+}
+
+/// Where a daemon with this folder pins its maps, while it starts and after that.
+pub(super) fn pinned_as(folder: &Path) -> [PathBuf; 2] {
+    let name = instance(folder);
+    [format!("{name}~"), name].map(|name| Path::new("/sys/fs/bpf/packetpony").join(name))
+}
+
+fn instance(folder: &Path) -> String {
+    let folder = folder.file_name().unwrap().to_string_lossy();
+    format!("test-{}", folder.trim_start_matches('.'))
 }
 
 impl Finished {

@@ -1,6 +1,7 @@
 //! A running `pony`: where it listens, what it logs, how it ends.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Read},
     net::SocketAddr,
     path::PathBuf,
@@ -12,7 +13,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Entry, Launch, wait_for};
+use super::{Entry, Launch, launch::pinned_as, wait_for};
 
 /// A running process; killed when it is dropped.
 pub(crate) struct Pony {
@@ -155,6 +156,10 @@ impl Drop for Pony {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+        // What a killed daemon has pinned stays, and takes the kernel's memory with it.
+        for name in pinned_as(self.folder.path()) {
+            drop(fs::remove_dir_all(name));
+        }
         if thread::panicking() {
             eprintln!("{}", self.lines().join("\n"));
         }
