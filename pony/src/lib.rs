@@ -2,7 +2,7 @@
 //!
 //! A client connects to a *listener*; policy decides whether it may; a *flow* (TCP) or *session*
 //! (UDP) joins it to the *target*; everything is counted and logged. Kernel programs at the network
-//! interface (the *guard*) see the same packets earlier.
+//! interface (the *guard*) judge the same packets by the same rules, earlier.
 //!
 //! Data flows one way: [`listen`] → [`policy`] → [`target`] → [`relay`] → [`observe`]. No module
 //! calls backwards. [`config`] is read by all of them, [`kernel`] alone names `aya`, [`sys`] alone

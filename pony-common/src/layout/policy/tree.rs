@@ -1,8 +1,9 @@
 //! From an address to its class.
 //!
 //! IPv4: places, one for each value of an address's upper bits, sixteen in a row; each is a class
-//! or a tree over the lower half. The more ranges, the more bits, so that most trees are leaves. IPv6: one place, a tree over the upper half of
-//! an address, whose places may be trees over the lower half.
+//! or a tree over the lower half. The more ranges, the more bits, so that most trees are leaves.
+//! IPv6: one place, a tree over the upper half of an address, whose places may be trees over the
+//! lower half.
 //!
 //! A tree's node is a row. Keys ascend, and each is the *last* number of what is below it, so the
 //! way down is the number of keys that are less than what is looked for, and unused keys are all
