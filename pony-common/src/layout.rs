@@ -22,12 +22,12 @@ const fn pair(low: u32, high: u32) -> u64 {
 
 /// The lower half of a word.
 #[inline(always)]
-const fn low(word: u64) -> u32 {
+pub const fn low(word: u64) -> u32 {
     (word & 0xffff_ffff) as u32
 }
 
 /// The upper half of a word.
 #[inline(always)]
-const fn high(word: u64) -> u32 {
+pub const fn high(word: u64) -> u32 {
     (word >> 32) as u32
 }

@@ -2,10 +2,16 @@
 //! attempt: it gets the same verdict, and is counted once.
 //!
 //! A table of words, each with one attempt; a new one takes the place of what was there. Whether
-//! a SYN is known is told by a hash that only the guard can compute, so nobody can make it
-//! forget or confuse a client on purpose. What is forgotten is counted again, nothing worse.
+//! a SYN is known is told by a hash that only the guard can compute and nobody sees, so nobody can
+//! make it forget or confuse a client on purpose. What is forgotten is counted again, nothing worse.
 
-use pony_common::{cell::Cell64, hash::HashKey, reason::Reason, time::Nanos};
+use pony_common::{
+    cell::Cell64,
+    hash::LinearKey,
+    layout::{high, low},
+    reason::Reason,
+    time::Nanos,
+};
 
 use crate::{header::Segment, parse::Packet, world::World};
 
@@ -44,18 +50,28 @@ pub const SIZE: u32 = 1 << 16;
 
 /// The hash of an attempt under the policy of a generation: with another policy it is a new one.
 #[inline(always)]
-fn hash(key: &HashKey, packet: &Packet, segment: Segment, generation: u64) -> u64 {
+fn hash(key: &LinearKey, packet: &Packet, segment: Segment, generation: u64) -> u64 {
     let (from, to) = (&packet.from, &packet.to);
-    let ports = u64::from(from.port.to_host()) << 48 | u64::from(to.port.to_host()) << 32;
-    let rest = ports | u64::from(segment.sequence);
+    let ports = u32::from(from.port.to_host()) << 16 | u32::from(to.port.to_host());
     let ((a, b), (c, d)) = (from.addr.halves(), to.addr.halves());
-    // Nobody outside chooses the generation, so that it may as well change the key.
-    let key = key.varied(generation);
+    let sequence = segment.sequence;
+    let kind = generation << 1;
     if from.addr.is_v4() {
-        // The number of words is hashed too: neither is ever the other.
-        return key.hash([b << 32 | d & 0xffff_ffff, rest]);
+        return key.hash(kind, [low(b), low(d), ports, sequence]);
     }
-    key.hash([a, b, c, d, rest])
+    let words = [
+        high(a),
+        low(a),
+        high(b),
+        low(b),
+        high(c),
+        low(c),
+        high(d),
+        low(d),
+        ports,
+        sequence,
+    ];
+    key.hash(kind | 1, words)
 }
 
 /// What is known of a packet, if it asks for a connection.
@@ -72,7 +88,7 @@ pub fn recall<W: World + ?Sized>(
     let Some(settings) = world.settings() else {
         return Attempt::NONE;
     };
-    let hash = hash(&settings.hash_key, packet, segment, generation);
+    let hash = hash(&settings.attempts_key, packet, segment, generation);
     let attempt = Attempt::new(hash);
     let place = world.attempt(attempt.index());
     place.map_or(Attempt::NONE, |place| attempt.recall(place, now))

@@ -10,7 +10,7 @@ use aya::{
     maps::{Array, MapData, MapError},
 };
 use pony_common::{
-    hash::HashKey,
+    hash::{HashKey, LinearKey},
     layout::settings::{SCHEMA, Settings},
     names,
 };
@@ -28,25 +28,34 @@ struct State {
     settings: Settings,
 }
 
-/// Whoever knows the key can aim at a set of the ledger, so it is told to nobody.
-fn random_key() -> io::Result<HashKey> {
-    let mut words = [[0; 8]; 2];
-    for word in &mut words {
-        // A read of so few bytes is never cut short once the generator is seeded.
-        getrandom(word, GetRandomFlags::empty())?;
+/// Whoever knows a key can aim at a set of the ledger, so it is told to nobody.
+fn random() -> io::Result<u64> {
+    let mut word = [0; 8];
+    // A read of so few bytes is never cut short once the generator is seeded.
+    getrandom(&mut word, GetRandomFlags::empty())?;
+    Ok(u64::from_ne_bytes(word))
+}
+
+fn random_keys() -> io::Result<(HashKey, LinearKey)> {
+    let mut linear = LinearKey([[0; 2]; 1 + LinearKey::MAX_WORDS]);
+    for word in linear.0.as_flattened_mut() {
+        *word = random()?;
     }
-    Ok(HashKey(words.map(u64::from_ne_bytes)))
+    Ok((HashKey([random()?, random()?]), linear))
 }
 
 impl SettingsMap {
     /// Takes the map and fills it.
     pub(super) fn fill(ebpf: &mut Ebpf) -> Result<Self, StartError> {
         let mut map: Array<_, _> = object::take(ebpf, names::SETTINGS)?;
+        let keys = random_keys().map_err(|source| StartError::Random { source })?;
+        let (hash_key, attempts_key) = keys;
         let settings = Settings {
             schema: SCHEMA,
             blocks: 0,
             generation: 0,
-            hash_key: random_key().map_err(|source| StartError::Random { source })?,
+            hash_key,
+            attempts_key,
         };
         map.set(0, settings, 0)
             .map_err(|source| StartError::map(names::SETTINGS, source))?;

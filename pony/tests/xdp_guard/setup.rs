@@ -7,7 +7,7 @@ use pony::{
     kernel::image::{self, ListenerPolicy},
 };
 use pony_common::{
-    hash::HashKey,
+    hash::{HashKey, LinearKey},
     layout::{
         block::{ALL_LISTENERS, Block, BlockKey, Scope},
         listener::ListenerKey,
@@ -101,6 +101,7 @@ impl Setup {
             blocks: kinds.fold(0, |all, kind| all | kind),
             generation: 1,
             hash_key: KEY,
+            attempts_key: attempts_key(),
         }
     }
 
@@ -169,3 +170,8 @@ pub(crate) const EVERY_LISTENER: [ListenerKey; 4] = [
 ];
 
 const KEY: HashKey = HashKey([0x1234_5678_9abc_def0, 42]);
+
+fn attempts_key() -> LinearKey {
+    let word = |at: usize| KEY.hash([at as u64]);
+    LinearKey(std::array::from_fn(|at| [word(2 * at), word(2 * at + 1)]))
+}
