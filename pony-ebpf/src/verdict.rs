@@ -10,7 +10,7 @@ use pony_common::{
     layout::{
         block::{ALL_LISTENERS, BlockKey, Scope},
         ledger::{Entry, Identity},
-        policy::{Header, Rows, Rule, Standing},
+        policy::{Listener, Rows, Rule, Standing},
         settings::{BLOCKS_ALL, BLOCKS_ONE},
         stats::Slot,
     },
@@ -58,12 +58,10 @@ pub fn verdict<W: World>(world: &W, packet: &Packet, listener: u32, now: Nanos) 
     let Some(policy) = world.policy() else {
         return pass;
     };
-    let Some(header) = Header::read(&policy) else {
+    let Some(rules) = Listener::read(&policy, listener) else {
         return pass;
     };
-    let Some(rule) = header.rule(&policy, listener) else {
-        return pass;
-    };
+    let rule = rules.rule();
     if !rule.per_client {
         return pass;
     }
@@ -73,17 +71,17 @@ pub fn verdict<W: World>(world: &W, packet: &Packet, listener: u32, now: Nanos) 
         rule: &rule,
         client: whole.prefix(rule.ipv6_prefix),
         listener,
-        generation: header.generation(),
+        generation: rules.generation(),
         now,
     };
-    case.judge(|| standing(&header, &policy, listener, &packet.from.addr))
+    case.judge(|| standing(rules, &policy, listener, &packet.from.addr))
 }
 
 /// How the listener stands to the address.
 // Never inlined, as the kernel's stack is small.
 #[inline(never)]
-fn standing<R: Rows>(header: &Header, policy: &R, listener: u32, addr: &Addr16) -> Standing {
-    header.standing(policy, listener, *addr)
+fn standing<R: Rows>(rules: Listener<'_>, policy: &R, listener: u32, addr: &Addr16) -> Standing {
+    rules.standing(policy, listener, *addr)
 }
 
 /// Counts for its client a packet that a listener sends.
@@ -92,9 +90,10 @@ pub fn sent<W: World>(world: &W, packet: &Packet, listener: u32, now: Nanos) {
     let Some(policy) = world.policy() else {
         return;
     };
-    let Some(rule) = Header::read(&policy).and_then(|header| header.rule(&policy, listener)) else {
+    let Some(rules) = Listener::read(&policy, listener) else {
         return;
     };
+    let rule = rules.rule();
     if !rule.per_client {
         return;
     }

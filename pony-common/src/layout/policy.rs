@@ -2,10 +2,11 @@
 //!
 //! The image is an array of [`Row`]s, each a cache line:
 //!
-//! - row 0 is the [`Header`]: the schema, the generation, and where everything is;
-//! - a row per listener, its [`Rule`];
-//! - the *standings*: a byte per class and listener. A class is a set of addresses that no
-//!   listener tells apart, so that a packet costs the same whatever the number of listeners;
+//! - row 0 is the [`Header`]: the schema, the generation, and where the standings are;
+//! - a row per [`Listener`]: its [`Rule`], where the way to a class begins, and how it stands to
+//!   the first classes. A class is a set of addresses that no listener tells apart, so that a
+//!   packet costs the same whatever the number of listeners;
+//! - the *standings*: a byte per class and listener;
 //! - what leads from an address to its class, see [`tree`].
 //!
 //! The daemon builds an image from the configuration and tells nobody before it is complete; the
@@ -42,85 +43,116 @@ impl Rows for [Row] {
     }
 }
 
-/// Row 0.
+/// Row 0: of what follows, all that no packet needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header {
     /// Counts the images.
     pub generation: u64,
     /// How many listeners there are.
     pub listeners: u32,
-    /// The row of the first listener's rule.
-    pub rules: u32,
     /// The first row of the standings.
     pub standings: u32,
-    /// The first row of the places of IPv4.
-    pub v4: u32,
-    /// How many bits of an IPv4 address do not choose its place, at most
-    /// [`tree::V4_MAX_SHIFT`].
-    pub v4_shift: u32,
-    /// The place of IPv6.
-    pub v6: Place,
 }
 
 impl Header {
     /// The header of an image. `None` if there is none, or it is of another schema.
     #[inline(always)]
     pub fn read<R: Rows + ?Sized>(rows: &R) -> Option<Self> {
-        let Row([schema, generation, counts, starts, v6, ..]) = rows.row(0)?;
+        let Row([schema, generation, starts, ..]) = rows.row(0)?;
         (*schema == u64::from(SCHEMA)).then_some(Self {
             generation: *generation,
-            listeners: low(*counts),
-            rules: high(*counts),
-            standings: low(*starts),
-            v4: high(*starts),
-            v6: Place(low(*v6)),
-            v4_shift: high(*v6),
+            listeners: low(*starts),
+            standings: high(*starts),
         })
     }
 
     /// The same as a row.
     pub const fn to_row(self) -> Row {
-        let counts = pair(self.listeners, self.rules);
-        let starts = pair(self.standings, self.v4);
-        let v6 = pair(self.v6.0, self.v4_shift);
-        Row([SCHEMA as u64, self.generation, counts, starts, v6, 0, 0, 0])
+        let starts = pair(self.listeners, self.standings);
+        Row([SCHEMA as u64, self.generation, starts, 0, 0, 0, 0, 0])
+    }
+
+    /// How a class stands to a listener.
+    #[inline(always)]
+    fn standing<R: Rows + ?Sized>(&self, rows: &R, listener: u32, class: u16) -> Option<Standing> {
+        let (row, word, shift) = standing_at(class, listener, self.listeners);
+        let row = rows.row(self.standings.wrapping_add(row))?;
+        let word = row.0.get(word as usize)?;
+        Some(Standing::from_bits(low(word >> shift) & 0xff))
+    }
+}
+
+/// The row of the first listener.
+pub const FIRST_LISTENER: u32 = 1;
+
+/// A listener as the guard finds it: everything that most packets need, in one row.
+#[derive(Clone, Copy)]
+pub struct Listener<'a>(&'a Row);
+
+impl<'a> Listener<'a> {
+    /// The listener with this number. `None` if the image does not know it, or is of another
+    /// schema.
+    #[inline(always)]
+    pub fn read<R: Rows + ?Sized>(rows: &'a R, number: u32) -> Option<Self> {
+        let row = rows.row(FIRST_LISTENER.wrapping_add(number))?;
+        (low(row.0[0]) >> MARK_SHIFT == MARK).then_some(Self(row))
+    }
+
+    /// Its rule.
+    #[inline(always)]
+    pub fn rule(self) -> Rule {
+        Rule::from_row(self.0)
     }
 
     /// Counts the images.
-    #[inline]
-    pub const fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// The rule of a listener. `None` if the image does not know it.
     #[inline(always)]
-    pub fn rule<R: Rows + ?Sized>(&self, rows: &R, listener: u32) -> Option<Rule> {
-        if listener >= self.listeners {
-            return None;
-        }
-        rows.row(self.rules.wrapping_add(listener))
-            .map(Rule::from_row)
+    pub fn generation(self) -> u64 {
+        self.0.0[GENERATION]
     }
 
-    /// How a listener stands to the client with this address, which is that of the packet and not
-    /// cut to a prefix.
+    /// How the listener, which has this number, stands to the client with this address, which is
+    /// that of the packet and not cut to a prefix.
     ///
-    /// A listener that the image does not know limits everybody and denies nobody.
+    /// Where the image does not say it, everybody is limited and nobody denied.
     #[inline(always)]
-    pub fn standing<R: Rows + ?Sized>(&self, rows: &R, listener: u32, addr: Addr16) -> Standing {
-        if listener >= self.listeners {
-            return Standing::Limited;
-        }
-        let Some(class) = tree::class(rows, self, addr) else {
+    pub fn standing<R: Rows + ?Sized>(self, rows: &R, number: u32, addr: Addr16) -> Standing {
+        let Row([.., roots, near]) = *self.0;
+        let Some(class) = tree::class(rows, low(roots), Place(high(roots)), addr) else {
             return Standing::Limited;
         };
-        let (row, word, shift) = standing_at(class, listener, self.listeners);
-        let word = (rows.row(self.standings.wrapping_add(row)))
-            .and_then(|row| row.0.get(word as usize))
-            .copied();
-        Standing::from_byte(low(word.unwrap_or(u64::MAX) >> shift) & 0xff)
+        if class < NEAR_CLASSES {
+            return Standing::from_bits(low(near >> (class * NEAR_BITS)) & 3);
+        }
+        let far = Header::read(rows).and_then(|header| header.standing(rows, number, class));
+        far.unwrap_or(Standing::Limited)
     }
 }
+
+/// What the row of a listener has besides its rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Lists<'a> {
+    /// Counts the images.
+    pub generation: u64,
+    /// The row of the first section of IPv4.
+    pub v4: u32,
+    /// The place of IPv6.
+    pub v6: Place,
+    /// How the listener stands to each class.
+    pub standings: &'a [Standing],
+}
+
+/// How many classes a listener's row has room for. Few images have more; those are found by way of
+/// the [`Header`].
+const NEAR_CLASSES: u16 = 32;
+const NEAR_BITS: u16 = 2;
+
+/// Where in a listener's row its generation is.
+const GENERATION: usize = 5;
+
+/// In the first word of a listener's row: that it is one, and of this schema. No standing looks
+/// like it.
+const MARK: u32 = 0xa0 + SCHEMA;
+const MARK_SHIFT: u32 = 24;
 
 /// Where the standing of a class to a listener is: row, word in the row, lowest bit in the word.
 #[inline(always)]
@@ -149,19 +181,23 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The same as a row.
-    pub const fn to_row(self) -> Row {
-        let flags = self.per_client as u32 | (self.reset as u32) << 1;
+    /// The row of a listener.
+    pub fn to_row(self, lists: &Lists<'_>) -> Row {
+        let flags = self.per_client as u32 | (self.reset as u32) << 1 | MARK << MARK_SHIFT;
         let flags = flags | (self.action as u32) << 8 | (self.ipv6_prefix as u32) << 16;
+        let near = (0..NEAR_CLASSES).map(|class| {
+            let standing = lists.standings.get(usize::from(class));
+            (*standing.unwrap_or(&Standing::Limited) as u64) << (class * NEAR_BITS)
+        });
         Row([
             pair(flags, self.attempts.max),
             self.attempts.window.0,
             self.bandwidth.limit,
             self.bandwidth.window.0,
             self.bandwidth.throttle_minimum,
-            0,
-            0,
-            0,
+            lists.generation,
+            pair(lists.v4, lists.v6.0),
+            near.sum(),
         ])
     }
 
@@ -208,8 +244,8 @@ pub enum Standing {
 
 impl Standing {
     #[inline(always)]
-    const fn from_byte(byte: u32) -> Self {
-        match byte {
+    const fn from_bits(bits: u32) -> Self {
+        match bits {
             0 => Self::Denied,
             2 => Self::Exempt,
             _ => Self::Limited,

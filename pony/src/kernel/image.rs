@@ -8,11 +8,12 @@
 //! time up to 200 MB. The image then has 17 MB for a million IPv4 addresses, 25 MB for IPv6 sites,
 //! and 90 MB for IPv6 addresses each at another site.
 
-mod places;
 mod ranges;
+mod sections;
+mod trees;
 
 use pony_common::{
-    layout::policy::{Header, Row, Rule, standing_at},
+    layout::policy::{FIRST_LISTENER, Header, Lists, Row, Rule, standing_at},
     limit::{AttemptLimit, BandwidthLimit},
     time::Nanos,
 };
@@ -51,24 +52,28 @@ pub fn build(generation: u64, listeners: &[ListenerPolicy<'_>]) -> Result<Vec<Ro
     let v4 = classes.divide(v4_steps)?;
     let v6 = classes.divide(v6_steps)?;
 
-    let mut rows = vec![Row::default()];
-    let rules = next_row(&rows)?;
-    rows.extend(listeners.iter().map(|listener| listener.rule.to_row()));
+    // Row 0, and a row for each listener.
+    let mut rows = vec![Row::default(); 1 + listeners.len()];
     let standings = next_row(&rows)?;
     push_standings(&mut rows, &classes, &groups)?;
-    let first_place = next_row(&rows)?;
-    let v4_shift = places::push_v4(&mut rows, &v4)?;
-    let v6 = places::push_v6(&mut rows, &v6)?;
+    let v4 = sections::push(&mut rows, &v4)?;
+    let v6 = trees::push(&mut rows, &v6)?;
     let header = Header {
         generation,
         listeners: number,
-        rules,
         standings,
-        v4: first_place,
-        v4_shift,
-        v6,
     };
     rows[0] = header.to_row();
+    let own_rows = &mut rows[FIRST_LISTENER as usize..];
+    for ((row, listener), group) in own_rows.iter_mut().zip(listeners).zip(groups) {
+        let standings: Vec<_> = classes.standings.iter().map(|class| class[group]).collect();
+        *row = listener.rule.to_row(&Lists {
+            generation,
+            v4,
+            v6,
+            standings: &standings,
+        });
+    }
     Ok(rows)
 }
 
@@ -146,6 +151,16 @@ fn grow(rows: &mut Vec<Row>, by: usize) -> Result<(), TooComplex> {
     }
     rows.resize(rows.len() + by, Row::default());
     Ok(())
+}
+
+fn set_u16(row: &mut Row, at: usize, value: u16) {
+    let (word, shift) = (&mut row.0[at / 4], at % 4 * 16);
+    *word = *word & !(0xffff << shift) | u64::from(value) << shift;
+}
+
+fn set_u32(row: &mut Row, at: usize, value: u32) {
+    let (word, shift) = (&mut row.0[at / 2], at % 2 * 32);
+    *word = *word & !(0xffff_ffff << shift) | u64::from(value) << shift;
 }
 
 /// The number of the row that is added next.

@@ -1,60 +1,82 @@
 //! From an address to its class.
 //!
-//! IPv4: places, one for each value of an address's upper bits, sixteen in a row; each is a class
-//! or a tree over the lower half. The more ranges, the more bits, so that most trees are leaves.
+//! IPv4: *sections*, equal parts of all addresses, four in a row. A section says of each 64th of
+//! it whether that is all of the section's main class; only where it is not does the way lead on,
+//! into a leaf or into smaller sections. So of a list of a million addresses, a packet from one
+//! that is not on it hardly ever needs what the list takes most room for: that is far from the
+//! processor, and costs more than all else together.
 //! IPv6: one place, a tree over the upper half of an address, whose places may be trees over the
 //! lower half.
 //!
-//! A tree's node is a row. Keys ascend, and each is the *last* number of what is below it, so the
-//! way down is the number of keys that are less than what is looked for, and unused keys are all
-//! ones. Counting is done without branches: an attacker's random addresses would have half of
+//! A leaf or node is a row, or two. Keys ascend, and each is the *last* number of what is below it,
+//! so the way down is the number of keys that are less than what is looked for, and unused keys are
+//! all ones. Counting is done without branches: an attacker's random addresses would have half of
 //! them predicted wrong, and the kernel's verifier follows every one.
 //!
-//! | node | keys | below |
+//! | row | keys | below |
 //! |---|---|---|
-//! | IPv4 inner | 30 × `u16` | row of the first of 31 nodes, `u32` |
+//! | four IPv4 sections | | each a word of parts, and a word of place, `u32`, and class, `u16` |
 //! | IPv4 leaf | 16 × `u16` | 16 classes, `u16` |
+//! | IPv4 leaf of two classes | 30 × `u16` | the classes of the first range, of the second, and so on in turns |
+//! | the second row of such a leaf | 30 × `u16` | |
 //! | IPv6 inner | 7 × `u64` | row of the first of 8 nodes, in 64 bits |
 //! | IPv6 leaf | 5 × `u64` | 6 places, `u32` |
 
 use super::{
     super::{high, low},
-    Header, Row, Rows,
+    Row, Rows,
 };
 use crate::addr::Addr16;
 
-/// At least the upper half of an IPv4 address chooses its place.
-pub const V4_MAX_SHIFT: u32 = 16;
-/// How many places there are in a row.
-pub const PLACES_PER_ROW: u32 = 16;
+/// The bits of an IPv4 address that choose its first section.
+pub const V4_ROOT_BITS: u32 = 8;
+/// How many sections there are in a row.
+pub const SECTIONS_PER_ROW: u32 = 4;
+/// In how many parts a section is told apart, as a power of two.
+pub const PART_BITS: u32 = 6;
+/// A leaf is over this many bits of an address at most.
+pub const V4_LEAF_BITS: u32 = 16;
 /// Keys of an IPv4 leaf: as many as it has classes.
 pub const V4_LEAF_KEYS: usize = 16;
-/// Keys of an IPv4 inner node, one less than it has children.
-pub const V4_INNER_KEYS: usize = 30;
+/// Keys of a row of an IPv4 leaf of two classes.
+pub const V4_PAIR_KEYS: usize = 30;
+/// How often an IPv4 section leads to smaller ones, each time with two bits or more of the
+/// address, and with eight as long as more than [`V4_LEAF_BITS`] are left.
+pub const V4_MAX_LEVELS: u32 = 10;
 /// Keys of an IPv6 leaf, one less than it has places.
 pub const V6_LEAF_KEYS: usize = 5;
 /// Keys of an IPv6 inner node, one less than it has children.
 pub const V6_INNER_KEYS: usize = 7;
-/// How high an IPv4 tree can be: 16 × 31³ ranges are more than there are addresses below it.
-pub const V4_MAX_HEIGHT: u32 = 3;
 /// How high an IPv6 tree can be: 6 × 8⁷ ranges.
 pub const V6_MAX_HEIGHT: u32 = 7;
 
-/// A class, or a tree: the row of its root and how many inner nodes there are above a leaf.
+/// What comes next on the way from an address to its class: where it is, and what.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(transparent)]
 pub struct Place(pub u32);
 
 impl Place {
-    /// A class.
+    /// A class, for IPv6.
     pub const fn class(class: u16) -> Self {
         Self(IS_CLASS | class as u32)
     }
 
-    /// A tree. `row` is below [`Place::MAX_ROW`], `height` at most [`V6_MAX_HEIGHT`].
+    /// A tree, for IPv6: the row of its root and how many inner nodes there are above a leaf. `row`
+    /// is at most [`Place::MAX_ROW`], `height` at most [`V6_MAX_HEIGHT`].
     #[inline(always)]
     pub const fn tree(row: u32, height: u32) -> Self {
         Self((height << HEIGHT_SHIFT) | (row & Self::MAX_ROW))
+    }
+
+    /// A leaf, for IPv4.
+    pub const fn leaf(row: u32, leaf: Leaf) -> Self {
+        Self::tree(row, leaf as u32)
+    }
+
+    /// Sections, for IPv4: the row of the first, and how many bits of the address choose one of
+    /// them, which is 2, 4, 6 or 8.
+    pub const fn sections(row: u32, bits: u32) -> Self {
+        Self::tree(row, SECTIONS + bits / 2)
     }
 
     /// The largest row number that fits.
@@ -79,54 +101,115 @@ impl Place {
     const fn height(self) -> u32 {
         self.0 >> HEIGHT_SHIFT & 7
     }
+
+    /// The bits that choose one of the sections. `None` if it is a leaf.
+    #[inline(always)]
+    const fn section_bits(self) -> Option<u32> {
+        match self.height() {
+            height @ FIRST_SECTIONS.. => Some((height - SECTIONS) * 2),
+            _ => None,
+        }
+    }
 }
 
 const IS_CLASS: u32 = 1 << 31;
 const HEIGHT_SHIFT: u32 = 28;
+/// In place of a height: sections by no bits at all.
+const SECTIONS: u32 = 3;
+const FIRST_SECTIONS: u32 = SECTIONS + 1;
 
-/// The class of an address. `None` if the image is broken.
+/// The kinds of leaves of IPv4.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Leaf {
+    /// Of up to 16 ranges, of any classes.
+    Any = 0,
+    /// Of up to 31 ranges, of two classes in turns.
+    Pair = 1,
+    /// Of up to 61 ranges, of two classes in turns, in two rows.
+    WidePair = 2,
+}
+
+/// A part of the IPv4 addresses. Two words.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Section {
+    /// For each part, from the lowest bit, whether it has an address that is not of `class`.
+    pub mixed: u64,
+    /// Where the classes of such a part are found.
+    pub below: Place,
+    /// The class of all other parts.
+    pub class: u16,
+}
+
+impl Section {
+    /// As it stands in a row.
+    pub const fn to_words(self) -> [u64; 2] {
+        [self.mixed, self.below.0 as u64 | (self.class as u64) << 32]
+    }
+
+    /// The part that an address is in, of a section of 2^`size` addresses. One that has fewer
+    /// addresses than parts uses those that the lowest bits of its addresses choose.
+    #[inline(always)]
+    pub const fn part(addr: u32, size: u32) -> u32 {
+        let shift = size.saturating_sub(PART_BITS);
+        addr >> (shift % u32::BITS) & ((1 << PART_BITS) - 1)
+    }
+}
+
+/// The class of an address, given the row of the first section of IPv4 and the place of IPv6.
+/// `None` if the image is broken.
 #[inline(always)]
-pub(super) fn class<R: Rows + ?Sized>(rows: &R, header: &Header, addr: Addr16) -> Option<u16> {
+pub(super) fn class<R: Rows + ?Sized>(rows: &R, v4: u32, v6: Place, addr: Addr16) -> Option<u16> {
     let (upper, lower) = addr.halves();
     if addr.is_v4() {
-        return v4_class(rows, header, low(lower));
+        return v4_class(rows, v4, low(lower));
     }
-    v6_class(rows, header.v6, upper, lower)
+    v6_class(rows, v6, upper, lower)
 }
 
 #[inline(always)]
-fn v4_class<R: Rows + ?Sized>(rows: &R, header: &Header, addr: u32) -> Option<u16> {
-    let at = addr >> (header.v4_shift % u32::BITS);
-    let row = rows.row(header.v4.wrapping_add(at / PLACES_PER_ROW))?;
-    let mut place = nth_u32(row, at % PLACES_PER_ROW)?;
-    for _ in 0..=V4_MAX_HEIGHT {
-        if place.is_class() {
-            break;
+fn v4_class<R: Rows + ?Sized>(rows: &R, root: u32, addr: u32) -> Option<u16> {
+    let (mut first, mut bits, mut size) = (root, V4_ROOT_BITS, u32::BITS);
+    for _ in 0..V4_MAX_LEVELS {
+        size = size.wrapping_sub(bits);
+        let at = addr >> (size % u32::BITS) & !(u32::MAX << bits);
+        let row = rows.row(first.wrapping_add(at / SECTIONS_PER_ROW))?;
+        let word = (at % SECTIONS_PER_ROW * 2) as usize;
+        let (mixed, below) = (*row.0.get(word)?, *row.0.get(word + 1)?);
+        if mixed >> Section::part(addr, size) & 1 == 0 {
+            return Some((high(below) & 0xffff) as u16);
         }
-        let row = rows.row(place.row())?;
-        place = if place.height() == 0 {
-            Place::class(v4_leaf(row, addr & 0xffff)?)
-        } else {
-            v4_inner(row, addr & 0xffff, place.height())
+        let place = Place(low(below));
+        let Some(more_bits) = place.section_bits() else {
+            return v4_leaf(rows, place, addr & 0xffff);
         };
+        (first, bits) = (place.row(), more_bits);
     }
-    place.is_class().then_some(place.to_class())
+    None
 }
 
 #[inline(always)]
-fn v4_leaf(row: &Row, addr: u32) -> Option<u16> {
-    let keys = row.0.first_chunk::<4>()?;
-    let at = lanes_less(keys, addr) % 16;
-    let word = row.0.get(4 + at as usize / 4)?;
-    Some((word >> (at % 4 * 16) & 0xffff) as u16)
+fn v4_leaf<R: Rows + ?Sized>(rows: &R, place: Place, addr: u32) -> Option<u16> {
+    let row = rows.row(place.row())?;
+    if place.height() == Leaf::Any as u32 {
+        let at = lanes_less(row.0.first_chunk::<4>()?, addr) % 16;
+        let word = row.0.get(4 + at as usize / 4)?;
+        return Some((word >> (at % 4 * 16) & 0xffff) as u16);
+    }
+    let mut at = pair_keys_less(row, addr);
+    if place.height() == Leaf::WidePair as u32 {
+        at += pair_keys_less(rows.row(place.row() + 1)?, addr);
+    }
+    let [.., classes] = row.0;
+    Some((classes >> (32 + at % 2 * 16) & 0xffff) as u16)
 }
 
+/// How many keys of a row of a leaf of two classes are less than the lower half of an address.
 #[inline(always)]
-fn v4_inner(row: &Row, addr: u32, height: u32) -> Place {
+fn pair_keys_less(row: &Row, addr: u32) -> u32 {
     let [keys @ .., last] = &row.0;
-    // Two keys and a row. All ones are never less.
-    let at = lanes_less(keys, addr) + lanes_less(&[last | 0xffff_ffff << 32], addr);
-    Place::tree(high(*last).wrapping_add(at), height - 1)
+    // All ones are never less.
+    lanes_less(keys, addr) + lanes_less(&[last | 0xffff_ffff << 32], addr)
 }
 
 /// How many of the 16-bit numbers are less than `x`, which has 16 bits too.

@@ -15,7 +15,7 @@ use pony_common::{
     layout::{
         listener::{ListenerEntry, ListenerKey, Transport},
         name::ListenerName,
-        policy::{Header, Row, Rule},
+        policy::{self, FIRST_LISTENER, Header, Row, Rule},
         settings::{SCHEMA, Settings},
     },
     names,
@@ -67,7 +67,6 @@ impl Pinned {
     pub(super) fn listeners(&self) -> Result<Vec<Listener>, ClientsError> {
         let transports = self.read(names::LISTENERS, transports)?;
         let rows = self.read(names::POLICY, policy_rows)?;
-        let header = Header::read(&*rows);
         let names = self.read(names::NAMES, values::<ListenerName>)?;
         let numbered = (0..).zip(names);
         Ok(numbered
@@ -75,7 +74,7 @@ impl Pinned {
                 name: name.as_str().into(),
                 ipv6_prefix: name.ipv6_prefix,
                 transport: transports.get(&number).copied(),
-                rule: header.and_then(|header| header.rule(&*rows, number)),
+                rule: policy::Listener::read(&*rows, number).map(policy::Listener::rule),
             })
             .collect())
     }
@@ -152,7 +151,7 @@ fn policy_rows(map: Map) -> Result<Vec<Row>, MapError> {
     let Some(header) = Header::read(&[first][..]) else {
         return Ok(Vec::new());
     };
-    let end = header.rules.saturating_add(header.listeners);
+    let end = FIRST_LISTENER.saturating_add(header.listeners);
     (0..end.min(image.len()))
         .map(|index| image.get(&index, 0))
         .collect()
