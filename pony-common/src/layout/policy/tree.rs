@@ -30,6 +30,8 @@ use crate::addr::Addr16;
 
 /// The bits of an IPv4 address that choose its first section.
 pub const V4_ROOT_BITS: u32 = 8;
+/// The most bits that choose a smaller section.
+pub const MAX_SECTION_BITS: u32 = 10;
 /// How many sections there are in a row.
 pub const SECTIONS_PER_ROW: u32 = 4;
 /// In how many parts a section is told apart, as a power of two.
@@ -74,7 +76,7 @@ impl Place {
     }
 
     /// Sections, for IPv4: the row of the first, and how many bits of the address choose one of
-    /// them, which is 2, 4, 6 or 8.
+    /// them: an even number from 2 to [`MAX_SECTION_BITS`].
     pub const fn sections(row: u32, bits: u32) -> Self {
         Self::tree(row, SECTIONS + bits / 2)
     }
@@ -115,7 +117,7 @@ impl Place {
 const IS_CLASS: u32 = 1 << 31;
 const HEIGHT_SHIFT: u32 = 28;
 /// In place of a height: sections by no bits at all.
-const SECTIONS: u32 = 3;
+const SECTIONS: u32 = 2;
 const FIRST_SECTIONS: u32 = SECTIONS + 1;
 
 /// The kinds of leaves of IPv4.

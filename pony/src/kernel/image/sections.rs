@@ -4,8 +4,8 @@
 use pony_common::layout::policy::{
     Row,
     tree::{
-        Leaf, PART_BITS, Place, SECTIONS_PER_ROW, Section, V4_LEAF_BITS, V4_LEAF_KEYS,
-        V4_PAIR_KEYS, V4_ROOT_BITS,
+        Leaf, MAX_SECTION_BITS, PART_BITS, Place, SECTIONS_PER_ROW, Section, V4_LEAF_BITS,
+        V4_LEAF_KEYS, V4_PAIR_KEYS, V4_ROOT_BITS,
     },
 };
 
@@ -162,13 +162,14 @@ fn push_leaf(rows: &mut Vec<Row>, ranges: &[(u32, u16)], leaf: Leaf) -> Result<P
 }
 
 /// How many bits of an address choose one of the sections below a section of 2^`size` addresses
-/// with so many ranges: as many as make two rows of a leaf half full.
+/// with so many ranges: as few as make most of them fit into a leaf of two rows, because sections
+/// are what every packet looks at, and more of them are farther from the processor.
 fn section_bits(ranges: usize, size: u32) -> u32 {
-    if size > V4_LEAF_BITS {
-        return V4_ROOT_BITS;
-    }
-    let wanted = ranges.div_ceil(V4_PAIR_KEYS).next_power_of_two().ilog2();
-    wanted.next_multiple_of(2).clamp(2, V4_ROOT_BITS.min(size))
+    // Nothing is told apart by a leaf before that many are.
+    let least = size.saturating_sub(V4_LEAF_BITS).max(2);
+    let fits = |bits: &u32| ranges >> bits <= WIDE_PAIR_RANGES * 2 / 3;
+    let bits = (least..MAX_SECTION_BITS).step_by(2).find(fits);
+    bits.unwrap_or(MAX_SECTION_BITS).min(size)
 }
 
 const PAIR_RANGES: usize = V4_PAIR_KEYS + 1;
