@@ -10,7 +10,7 @@ use pony_common::{
     layout::{
         block::{ALL_LISTENERS, BlockKey, Scope},
         ledger::{Entry, Identity},
-        policy::{Listener, Rows, Rule, Standing},
+        policy::{Listener, Rows, Standing},
         settings::{BLOCKS_ALL, BLOCKS_ONE},
         stats::Slot,
     },
@@ -61,17 +61,15 @@ pub fn verdict<W: World>(world: &W, packet: &Packet, listener: u32, now: Nanos) 
     let Some(rules) = Listener::read(&policy, listener) else {
         return pass;
     };
-    let rule = rules.rule();
-    if !rule.per_client {
+    if !rules.is_per_client() {
         return pass;
     }
     let case = Case {
         world,
         packet,
-        rule: &rule,
-        client: whole.prefix(rule.ipv6_prefix),
+        rules,
+        client: whole.prefix(rules.ipv6_prefix()),
         listener,
-        generation: rules.generation(),
         now,
     };
     case.judge(|| standing(rules, &policy, listener, &packet.from.addr))
@@ -93,18 +91,17 @@ pub fn sent<W: World>(world: &W, packet: &Packet, listener: u32, now: Nanos) {
     let Some(rules) = Listener::read(&policy, listener) else {
         return;
     };
-    let rule = rules.rule();
-    if !rule.per_client {
+    if !rules.is_per_client() {
         return;
     }
-    let client = packet.to.addr.prefix(rule.ipv6_prefix);
+    let client = packet.to.addr.prefix(rules.ipv6_prefix());
     let Some(entry) = world.client(Identity::new(client, listener), now) else {
         return;
     };
     let bytes = u64::from(packet.payload_len);
     entry.packets_out.add(1);
     entry.bytes_out.add(bytes);
-    let window = rule.bandwidth.window;
+    let window = rules.bandwidth().window;
     if packet.tcp().is_none() && window > Nanos::ZERO {
         world.record(&entry.window, now, window, bytes);
     }
@@ -114,10 +111,9 @@ pub fn sent<W: World>(world: &W, packet: &Packet, listener: u32, now: Nanos) {
 struct Case<'a, W> {
     world: &'a W,
     packet: &'a Packet,
-    rule: &'a Rule,
+    rules: Listener<'a>,
     client: Addr16,
     listener: u32,
-    generation: u64,
     now: Nanos,
 }
 
@@ -180,7 +176,7 @@ impl Outcome {
 impl<W: World> Case<'_, W> {
     #[inline(always)]
     fn judge(&self, standing: impl FnOnce() -> Standing) -> Decision {
-        let attempt = self.world.recall(self.packet, self.generation, self.now);
+        let attempt = (self.world).recall(self.packet, self.rules.generation(), self.now);
         let known = attempt.known();
         let (outcome, attempts) = match known.refusal() {
             // Once refused, a SYN stays refused: the daemon closes a connection for good, too. By the
@@ -196,7 +192,7 @@ impl<W: World> Case<'_, W> {
             attempt.remember(word, self.now, remembered);
         }
         let mut decision = Decision::of(self.client, outcome, attempts);
-        if self.rule.reset && outcome.is_refusal() && attempt.is_some() {
+        if self.rules.is_reset() && outcome.is_refusal() && attempt.is_some() {
             decision.answer = Answer::Reset;
         }
         decision
@@ -249,7 +245,7 @@ impl<W: World> Case<'_, W> {
     /// Counts an attempt, and whether it is within the limit.
     #[inline(always)]
     fn admit(&self, entry: &Entry<W::Cell, W::Identity>, is_exempt: bool) -> Outcome {
-        let limit = &self.rule.attempts;
+        let limit = self.rules.attempts();
         if is_exempt || limit.window == Nanos::ZERO {
             return Outcome::PASS;
         }
@@ -257,7 +253,7 @@ impl<W: World> Case<'_, W> {
         if limit.allows(before) {
             return Outcome::PASS;
         }
-        match self.rule.action {
+        match self.rules.action() {
             Action::LogOnly => Outcome::report(Reason::AttemptLimit),
             Action::Drop | Action::Throttle => Outcome::refuse(Reason::AttemptLimit),
         }
@@ -267,7 +263,7 @@ impl<W: World> Case<'_, W> {
     /// and one that is paced does: how, is for the daemon to say.
     #[inline(always)]
     fn charge(&self, entry: &Entry<W::Cell, W::Identity>) -> Outcome {
-        let limit = &self.rule.bandwidth;
+        let limit = self.rules.bandwidth();
         let bytes = self.bytes();
         if limit.window == Nanos::ZERO || bytes == 0 {
             return Outcome::PASS;

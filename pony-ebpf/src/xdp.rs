@@ -19,6 +19,7 @@ use pony_ebpf::{
     cursor::{Cursor, Writer},
     header::reset,
     parse::Packet,
+    report::Budget,
     verdict::{Answer, Decision, verdict},
 };
 
@@ -130,17 +131,15 @@ fn report(listener: u32, decision: &Decision, tally: Tally, now: Nanos) {
         listener,
         slot: decision.slot().value(),
     };
-    let (Some(settings), Some(budget)) = (SETTINGS.get(0), BUDGET.get_ptr_mut(0)) else {
+    let Some(settings) = SETTINGS.get(0) else {
         return;
     };
-    // SAFETY: the element is this CPU's own, and nothing interrupts an XDP program on its CPU to
-    // run another one.
-    let budget = unsafe { &mut *budget };
     let hash = about.hash(&settings.hash_key);
     let Some(row) = REPORTS.get(report::index(hash)) else {
         return;
     };
-    let Some(told) = row.add((about, hash), tally, now, || budget.take(now)) else {
+    let may_tell = || budget().is_some_and(|budget| budget.take(now));
+    let Some(told) = row.add((about, hash), tally, now, may_tell) else {
         return;
     };
     let event = Event {
@@ -152,9 +151,19 @@ fn report(listener: u32, decision: &Decision, tally: Tally, now: Nanos) {
         bytes: told.bytes,
         attempts: told.attempts,
     };
-    if EVENTS.output(event, u64::from(BPF_RB_NO_WAKEUP)).is_err() {
+    if EVENTS.output(event, u64::from(BPF_RB_NO_WAKEUP)).is_err()
+        && let Some(budget) = budget()
+    {
         budget.withheld = budget.withheld.wrapping_add(1);
     }
+}
+
+/// The reports that this CPU may still make.
+#[inline(always)]
+fn budget() -> Option<&'static mut Budget> {
+    // SAFETY: the element is this CPU's own, nobody here asks for it twice at a time, and nothing
+    // interrupts an XDP program on its CPU to run another one.
+    BUDGET.get_ptr_mut(0).map(|budget| unsafe { &mut *budget })
 }
 
 #[inline(always)]

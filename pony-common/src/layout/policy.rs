@@ -98,10 +98,67 @@ impl<'a> Listener<'a> {
         (low(row.0[0]) >> MARK_SHIFT == MARK).then_some(Self(row))
     }
 
-    /// Its rule.
-    #[inline(always)]
+    /// Its rule, with all its parts.
     pub fn rule(self) -> Rule {
-        Rule::from_row(self.0)
+        Rule {
+            per_client: self.is_per_client(),
+            reset: self.is_reset(),
+            action: self.action(),
+            ipv6_prefix: self.ipv6_prefix(),
+            attempts: self.attempts(),
+            bandwidth: self.bandwidth(),
+        }
+    }
+
+    /// See [`Rule::per_client`].
+    #[inline(always)]
+    pub fn is_per_client(self) -> bool {
+        low(self.0.0[0]) & PER_CLIENT != 0
+    }
+
+    /// See [`Rule::reset`].
+    #[inline(always)]
+    pub fn is_reset(self) -> bool {
+        low(self.0.0[0]) & RESET != 0
+    }
+
+    /// See [`Rule::action`].
+    #[inline(always)]
+    pub fn action(self) -> Action {
+        match low(self.0.0[0]) >> ACTION_SHIFT & 0xff {
+            0 => Action::Drop,
+            1 => Action::Throttle,
+            // What refuses nothing is the safe way to misunderstand.
+            _ => Action::LogOnly,
+        }
+    }
+
+    /// See [`Rule::ipv6_prefix`].
+    #[inline(always)]
+    pub fn ipv6_prefix(self) -> u8 {
+        (low(self.0.0[0]) >> IPV6_PREFIX_SHIFT & 0xff) as u8
+    }
+
+    /// See [`Rule::attempts`].
+    #[inline(always)]
+    pub fn attempts(self) -> AttemptLimit {
+        let Row([first, window, ..]) = *self.0;
+        AttemptLimit {
+            max: high(first),
+            window: Nanos(window),
+        }
+    }
+
+    /// See [`Rule::bandwidth`].
+    #[inline(always)]
+    pub fn bandwidth(self) -> BandwidthLimit {
+        let Row([_, _, limit, window, throttle_minimum, ..]) = *self.0;
+        BandwidthLimit {
+            limit,
+            window: Nanos(window),
+            action: self.action(),
+            throttle_minimum,
+        }
     }
 
     /// Counts the images.
@@ -149,6 +206,11 @@ const NEAR_BITS: u16 = 2;
 /// Where in a listener's row its generation is.
 const GENERATION: usize = 5;
 
+// In the first word of a listener's row.
+const PER_CLIENT: u32 = 1;
+const RESET: u32 = 2;
+const ACTION_SHIFT: u32 = 8;
+const IPV6_PREFIX_SHIFT: u32 = 16;
 /// In the first word of a listener's row: that it is one, and of this schema. No standing looks
 /// like it.
 const MARK: u32 = 0xa0 + SCHEMA;
@@ -183,8 +245,10 @@ pub struct Rule {
 impl Rule {
     /// The row of a listener.
     pub fn to_row(self, lists: &Lists<'_>) -> Row {
-        let flags = self.per_client as u32 | (self.reset as u32) << 1 | MARK << MARK_SHIFT;
-        let flags = flags | (self.action as u32) << 8 | (self.ipv6_prefix as u32) << 16;
+        let flags =
+            if self.per_client { PER_CLIENT } else { 0 } | if self.reset { RESET } else { 0 };
+        let flags = flags | (self.action as u32) << ACTION_SHIFT;
+        let flags = flags | u32::from(self.ipv6_prefix) << IPV6_PREFIX_SHIFT | MARK << MARK_SHIFT;
         let near = (0..NEAR_CLASSES).map(|class| {
             let standing = lists.standings.get(usize::from(class));
             (*standing.unwrap_or(&Standing::Limited) as u64) << (class * NEAR_BITS)
@@ -199,34 +263,6 @@ impl Rule {
             pair(lists.v4, lists.v6.0),
             near.sum(),
         ])
-    }
-
-    #[inline(always)]
-    fn from_row(row: &Row) -> Self {
-        let Row([first, attempts, limit, bandwidth, minimum, ..]) = *row;
-        let flags = low(first);
-        let action = match flags >> 8 & 0xff {
-            0 => Action::Drop,
-            1 => Action::Throttle,
-            // What refuses nothing is the safe way to misunderstand.
-            _ => Action::LogOnly,
-        };
-        Self {
-            per_client: flags & 1 != 0,
-            reset: flags & 2 != 0,
-            action,
-            ipv6_prefix: (flags >> 16 & 0xff) as u8,
-            attempts: AttemptLimit {
-                max: high(first),
-                window: Nanos(attempts),
-            },
-            bandwidth: BandwidthLimit {
-                limit,
-                window: Nanos(bandwidth),
-                action,
-                throttle_minimum: minimum,
-            },
-        }
     }
 }
 
