@@ -4,6 +4,7 @@
 //! are asserted, and `aya::Pod` stands beside the type. A changed size is a changed map layout.
 
 pub mod block;
+pub mod budget;
 pub mod event;
 pub mod ledger;
 pub mod listener;

@@ -14,7 +14,6 @@ pub mod cursor;
 pub mod fixtures;
 pub mod header;
 pub mod parse;
-pub mod report;
 pub mod syn;
 pub mod verdict;
 pub mod world;

@@ -13,6 +13,7 @@ use aya_ebpf::{
 };
 use pony_common::layout::{
     block::{Block, BlockKey},
+    budget::Budget,
     event::Event,
     ledger::{Entry, SetRow, WAYS},
     listener::{self, ListenerEntry, ListenerKey, PortEntry},
@@ -22,7 +23,7 @@ use pony_common::layout::{
     settings::Settings,
     stats::Tally,
 };
-use pony_ebpf::{report::Budget, syn};
+use pony_ebpf::syn;
 
 use crate::cell::{MapCell, MapIdentity};
 

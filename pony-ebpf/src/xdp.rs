@@ -8,6 +8,7 @@ use aya_ebpf::{
 };
 use pony_common::{
     layout::{
+        budget::Budget,
         event::Event,
         reads::NotOurs,
         report::{self, About},
@@ -19,7 +20,6 @@ use pony_ebpf::{
     cursor::{Cursor, Writer},
     header::reset,
     parse::Packet,
-    report::Budget,
     verdict::{Answer, Decision, verdict},
 };
 

@@ -7,7 +7,10 @@ use aya::{
     maps::{MapData, PerCpuArray},
 };
 use pony_common::{
-    layout::stats::{Slot, Tally},
+    layout::{
+        budget::Budget,
+        stats::{Slot, Tally},
+    },
     names,
 };
 
@@ -24,9 +27,6 @@ pub(super) struct CounterMaps {
     reads: PerCpuArray<MapData, u64>,
     budget: PerCpuArray<MapData, Budget>,
 }
-
-/// What one CPU has in `BUDGET`: the second, reports made in it, reports withheld since the start.
-type Budget = [u64; 3];
 
 impl CounterMaps {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, StartError> {
@@ -59,7 +59,7 @@ impl Counters {
     /// How many reports the guard did not make because there were too many.
     pub fn withheld(&self) -> Option<u64> {
         let parts = self.maps.budget.get(&0, 0).ok()?;
-        Some(parts.iter().map(|[_, _, withheld]| withheld).sum())
+        Some(parts.iter().map(|budget| budget.withheld).sum())
     }
 
     /// The interfaces that the guard is attached to now, by name, with how.

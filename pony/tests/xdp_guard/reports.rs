@@ -10,8 +10,11 @@ use pony::{
     kernel::{Events, GuardListener, Report},
     sys,
 };
-use pony_common::{layout::stats::Slot, reason::Reason};
-use pony_ebpf::{fixtures::TCP_V4, report::BUDGET};
+use pony_common::{
+    layout::{budget, stats::Slot},
+    reason::Reason,
+};
+use pony_ebpf::fixtures::TCP_V4;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::{
@@ -118,7 +121,7 @@ fn many_clients_do_not_make_more_reports_than_a_cpu_may() {
         }
     }
     // Whoever runs the programs counts in units of 2³⁰ ns, and may begin within one.
-    let most = (start.elapsed().as_secs() + 2) * BUDGET;
+    let most = (start.elapsed().as_secs() + 2) * budget::PER_SECOND;
     reports.extend(told(&mut events));
     let made = reports.len() as u64;
     assert!((1..=most).contains(&made), "{made} of {most}");

@@ -1,13 +1,13 @@
-//! How often the guard tells the daemon what it did: not for every packet, which is what a flood
-//! wants.
+//! `BUDGET`: how often the guard tells the daemon what it did: not for every packet, which is what
+//! a flood wants.
 //!
-//! `pony_common::layout::report` says how often about the same client. Over all clients a CPU
-//! makes at most [`BUDGET`] reports in a second.
+//! [`report`](super::report) says how often about the same client. Over all clients a CPU makes at
+//! most [`PER_SECOND`] reports in a second.
 
-use pony_common::time::Nanos;
+use crate::time::Nanos;
 
 /// How many reports one CPU makes in a second.
-pub const BUDGET: u64 = 1_000;
+pub const PER_SECOND: u64 = 1_000;
 
 /// How many reports one CPU made. Only that CPU writes here.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,6 +21,8 @@ pub struct Budget {
     pub withheld: u64,
 }
 
+const _: () = assert!(size_of::<Budget>() == 8 + 8 + 8);
+
 impl Budget {
     /// Whether there may be one more.
     #[inline(always)]
@@ -30,7 +32,7 @@ impl Budget {
             self.second = second;
             self.made = 0;
         }
-        if self.made >= BUDGET {
+        if self.made >= PER_SECOND {
             self.withheld = self.withheld.wrapping_add(1);
             return false;
         }
@@ -38,6 +40,10 @@ impl Budget {
         true
     }
 }
+
+// SAFETY: three `u64`s, no padding.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Budget {}
 
 #[cfg(test)]
 mod tests {
