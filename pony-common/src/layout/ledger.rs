@@ -159,14 +159,6 @@ pub fn place<L: Ledger>(ledger: &L, key: &HashKey, identity: Identity, now: Nano
     None
 }
 
-impl SetRow<u64> {
-    /// Whether there is a client in this way, or will be in a moment.
-    pub fn is_taken(&self, way: u32) -> bool {
-        let way = self.ways.get(way as usize);
-        way.is_some_and(|way| *way != FREE)
-    }
-}
-
 impl<T: Cell64> SetRow<T> {
     /// The way with the tag, else the coldest, and what is in it. `None` if somebody is about to
     /// take one.

@@ -11,7 +11,7 @@ use aya_obj::generated::{BPF_F_INNER_MAP, BPF_F_MMAPABLE};
 use pony_common::{
     layout::{
         block::{Block, BlockKey},
-        ledger::{Entry, SetRow, WAYS},
+        ledger::{Entry, WAYS},
         listener::{ListenerEntry, ListenerKey, PortEntry},
         policy::Row,
         reads,
@@ -71,7 +71,8 @@ pub(crate) struct Guard {
     blocks: HashMap<MapData, BlockKey, Block>,
     stats: PerCpuArray<MapData, Tally>,
     reads: PerCpuArray<MapData, u64>,
-    sets: Array<MapData, SetRow<u64>>,
+    /// By words, since a set keeps its ways to itself: one that is not zero is a client's.
+    sets: Array<MapData, [u64; WAYS as usize]>,
     ledger: Array<MapData, Entry<u64>>,
     listeners: usize,
 }
@@ -170,7 +171,7 @@ impl Guard {
         let mut counts = self.sums();
         for set in 0..self.sets.len() {
             let ways = self.sets.get(&set, 0).unwrap();
-            for way in (0..WAYS).filter(|way| ways.is_taken(*way)) {
+            for (way, _) in (0..WAYS).zip(ways).filter(|(_, way)| *way != 0) {
                 let entry = self.ledger.get(&(set * WAYS + way), 0).unwrap();
                 let whose = (entry.identity.listener, entry.identity.client.0);
                 let used = [
