@@ -9,9 +9,12 @@ use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Release},
+        },
     },
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -43,17 +46,22 @@ pub(super) fn prepare(loader: &mut EbpfLoader<'_>, level: Option<KernelLog>) {
     loader.override_global(aya_log::LEVEL, level, false);
 }
 
-/// Passes on what the programs say. Dropping it ends that.
+/// Passes on what the programs say. Dropping it ends that, with all that was said before: to be
+/// dropped after the programs are detached, or there may be no end.
 pub(super) struct Reader {
-    is_over: Arc<AtomicBool>,
+    pace: Arc<Pace>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Reader {
     /// Begins; that it cannot is said, and the guard goes on without.
     pub(super) fn start(ebpf: &mut Ebpf) -> Option<Self> {
-        let begun = EbpfLogger::init_with_logger(ebpf, Forward::default())
+        let pace = Arc::new(Pace::new(PAUSE));
+        let begun = EbpfLogger::init_with_logger(ebpf, Forward::new(Arc::clone(&pace)))
             .map_err(|error| explain(&error))
-            .and_then(|logger| Self::spawn(logger).map_err(|error| error.to_string()));
+            .and_then(|mut logger| {
+                Self::spawn(pace, move || logger.flush()).map_err(|error| error.to_string())
+            });
         match begun {
             Ok(reader) => Some(reader),
             Err(reason) => {
@@ -64,30 +72,76 @@ impl Reader {
     }
 
     /// A thread of its own: it may have as much to do as the kernel has to say.
-    fn spawn(mut logger: EbpfLogger<Forward>) -> io::Result<Self> {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&is_over);
-        thread::Builder::new()
+    fn spawn(pace: Arc<Pace>, mut read: impl FnMut() + Send + 'static) -> io::Result<Self> {
+        let shared = Arc::clone(&pace);
+        let thread = thread::Builder::new()
             .name("kernel-log".to_owned())
             .spawn(move || {
-                while !seen.load(Relaxed) {
-                    thread::sleep(PAUSE);
-                    logger.flush();
+                loop {
+                    let is_last = shared.is_over();
+                    read();
+                    if is_last {
+                        break;
+                    }
+                    shared.rest();
                 }
             })?;
-        Ok(Self { is_over })
+        let thread = Some(thread);
+        Ok(Self { pace, thread })
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.is_over.store(true, Relaxed);
+        self.pace.is_over.store(true, Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It has no reason to panic, and if it did, that has been said.
+            drop(thread.join());
+        }
+    }
+}
+
+/// When the reader rests: never once it is over.
+struct Pace {
+    pause: Duration,
+    is_over: AtomicBool,
+}
+
+impl Pace {
+    const fn new(pause: Duration) -> Self {
+        Self {
+            pause,
+            is_over: AtomicBool::new(false),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(Acquire)
+    }
+
+    /// Lets the reader's thread, which calls it, rest until the pause or everything is over.
+    fn rest(&self) {
+        if !self.is_over() {
+            thread::park_timeout(self.pause);
+        }
     }
 }
 
 /// From one kind of log to the other.
-#[derive(Default)]
-struct Forward(Mutex<Budget>);
+struct Forward {
+    budget: Mutex<Budget>,
+    pace: Arc<Pace>,
+}
+
+impl Forward {
+    fn new(pace: Arc<Pace>) -> Self {
+        Self {
+            budget: Mutex::default(),
+            pace,
+        }
+    }
+}
 
 impl log::Log for Forward {
     fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
@@ -96,13 +150,13 @@ impl log::Log for Forward {
 
     fn log(&self, record: &Record<'_>) {
         let spent = {
-            let mut budget = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
             budget.spend(Instant::now())
         };
         match spent {
             Ok(withheld) => pass_on(record, withheld),
             // Meanwhile the kernel's buffer is full, and messages cost neither side anything.
-            Err(Rest(true)) => thread::sleep(PAUSE),
+            Err(Rest(true)) => self.pace.rest(),
             Err(Rest(false)) => {}
         }
     }
@@ -167,7 +221,12 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{self, TryRecvError};
+
     use super::*;
+
+    /// One that no test waits for.
+    const NEVER: Duration = Duration::MAX;
 
     #[test]
     fn a_flood_is_cut_to_so_many_a_second_and_counted() {
@@ -182,5 +241,29 @@ mod tests {
         }
         assert_eq!(budget.spend(start + SECOND), Ok(2 * AT_ONCE));
         assert_eq!(budget.spend(start + SECOND), Ok(0));
+    }
+
+    #[test]
+    fn dropping_the_reader_reads_the_rest_ends_the_thread_and_waits_for_no_pause() {
+        let (tell, reads) = mpsc::channel();
+        let read = move || tell.send(()).unwrap();
+        let reader = Reader::spawn(Arc::new(Pace::new(NEVER)), read).unwrap();
+        reads.recv().unwrap();
+        drop(reader);
+        assert_eq!(reads.try_recv(), Ok(()), "what was said last");
+        assert!(reads.try_iter().count() < 2, "it does not go on");
+        assert_eq!(reads.try_recv(), Err(TryRecvError::Disconnected));
+    }
+
+    #[test]
+    fn a_flood_of_messages_does_not_rest_once_it_is_over() {
+        let pace = Arc::new(Pace::new(NEVER));
+        let forward = Forward::new(Arc::clone(&pace));
+        pace.is_over.store(true, Release);
+        let record = Record::builder().level(log::Level::Trace).build();
+        for _ in 0..3 * AT_ONCE {
+            log::Log::log(&forward, &record);
+        }
+        assert!(forward.budget.lock().unwrap().withheld >= 2 * AT_ONCE);
     }
 }

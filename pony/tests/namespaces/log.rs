@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 
 use crate::{
-    harness::{Entry, Launch, wait_for},
+    harness::{Entry, Launch, wait_for, wait_until},
     lab::{Lab, PROXY_V4, TARGET_V4, udp},
 };
 
@@ -32,6 +32,29 @@ fn the_programs_say_what_they_did_when_they_are_asked() {
         "trace",
         "listener 0: pass of 5 bytes from ::ffff:192.0.2.1 port ",
     );
+}
+
+#[test]
+fn what_they_said_last_is_not_lost_at_the_end() {
+    let Some(lab) = Lab::new() else { return };
+    let arguments = ["run", "-c", "FILE", "--kernel-log", "trace"];
+    let mut pony = lab.start(launch().guard("require").arguments(&arguments));
+    send(&lab);
+    let seen = |listener, verdict: &str| {
+        let name = "packetpony_guard_packets_total";
+        pony.count(name, listener, &format!("verdict=\"{verdict}\""))
+    };
+    wait_until("the guard to have seen both", || {
+        lab.proxy
+            .enter(|| seen("open", "pass") == 1 && seen("denied", "drop") == 1)
+    });
+    pony.signal("TERM");
+    assert_eq!(pony.wait().code(), Some(0));
+    let said = pony
+        .json()
+        .into_iter()
+        .filter(|line| line["module"] == "pony_ebpf::log");
+    assert_eq!(said.count(), 2);
 }
 
 #[test]
