@@ -4,6 +4,9 @@
 //! A table of words, each with one attempt; a new one takes the place of what was there. Whether
 //! a SYN is known is told by a hash that only the guard can compute and nobody sees, so nobody can
 //! make it forget or confuse a client on purpose. What is forgotten is counted again, nothing worse.
+//!
+//! Who keeps sending the same SYN does not stay one attempt: one that was let through [`REPEATS`]
+//! times more is forgotten.
 
 use pony_common::{
     cell::Cell64,
@@ -47,6 +50,12 @@ impl Known {
 
 /// How many words the table has, a power of two.
 pub const SIZE: u32 = 1 << 16;
+/// How often a SYN may be let through again as the same attempt.
+///
+/// Since version 6.5 Linux sends one 10 times more (`tcp_syn_retries` and
+/// `tcp_syn_linear_timeouts`), others less often; and the guard sees it twice, or three times, where
+/// it is on an interface and on a bridge or VLAN above it.
+pub const REPEATS: u64 = 32;
 
 /// The hash of an attempt under the policy of a generation: with another policy it is a new one.
 #[inline(always)]
@@ -139,9 +148,15 @@ impl Attempt {
         Self(self.0 | (word & OUTCOME_MASK) << KNOWN_SHIFT)
     }
 
-    /// Remembers it. One that is known keeps the time when it was first seen.
+    /// Remembers what came of it, or, if that is what is known, that it came once more. Then it
+    /// keeps the time when it was first seen.
     #[inline(always)]
     pub fn remember(self, word: &impl Cell64, now: Nanos, outcome: Known) {
+        if self.known() == outcome {
+            // The last time the count runs over into the tag, which then is not this one's.
+            let _before = word.add(REPEATED);
+            return;
+        }
         let time = (since(now) & TIME_MASK) << OUTCOME_BITS;
         word.store((self.0 & TAG_MASK) | time | outcome.0);
     }
@@ -153,28 +168,31 @@ fn since(moment: Nanos) -> u64 {
     moment.0 >> TIME_SHIFT
 }
 
-// A word: what is left of the hash, the time, the outcome.
+// A word: what is left of the hash, the count of repeats, the time, the outcome.
 const OUTCOME_BITS: u32 = 4;
 const OUTCOME_MASK: u64 = 0xf;
 const REFUSED: u64 = 2;
 
-/// 2³⁰ ns, a little more than a second. The time wraps around after 19 hours.
+/// 2³⁰ ns, a little more than a second. The time wraps around after 36 minutes.
 const TIME_SHIFT: u32 = 30;
-const TIME_MASK: u64 = 0xffff;
+const TIME_MASK: u64 = 0x7ff;
+
+/// One in the count of repeats.
+const REPEATED: u64 = (TIME_MASK + 1) << OUTCOME_BITS;
 
 /// In an attempt: where what is known of it is. The bits below choose the word.
 const KNOWN_SHIFT: u32 = SIZE.ilog2();
 /// In an attempt: there is one. Of the bits of the hash one is not compared for that.
 const IS_ATTEMPT: u64 = 1 << 63;
 
-const TAG_MASK: u64 = !((TIME_MASK << OUTCOME_BITS) | OUTCOME_MASK);
+const TAG_MASK: u64 = !(REPEATED * REPEATS - 1);
 
-/// 130 s. Linux sends a SYN for the last time 63 s after the first, and gives up after 127 s.
+/// 130 s. Linux sends a SYN for the last time 67 s after the first, and gives up after 131 s.
 const MAX_AGE: u64 = 121;
 
 const _: () = assert!(Reason::ALL.len() as u64 + REFUSED <= OUTCOME_MASK);
-// The lowest bits of the hash choose the place: the time may stand where they are.
-const _: () = assert!(TIME_MASK << OUTCOME_BITS | OUTCOME_MASK == 0xf_ffff);
+// The lowest bits of the hash choose the place: count and time may stand where they are.
+const _: () = assert!(TAG_MASK == !0xf_ffff);
 
 #[cfg(test)]
 mod tests {
@@ -206,10 +224,38 @@ mod tests {
             for secs in [0, 1, 63, 127] {
                 assert_eq!(recall(&word, HASH, after(secs)), known, "{secs}");
             }
-            for secs in [132, 1_000, 60_000] {
+            for secs in [132, 1_000, 2_000] {
                 assert_eq!(recall(&word, HASH, after(secs)), Known::NOTHING, "{secs}");
             }
         }
+    }
+
+    #[test]
+    fn a_syn_that_was_let_through_too_often_is_a_new_attempt() {
+        // The last one: nothing above the tag is left to run over into.
+        for hash in [HASH, HASH | TAG_MASK] {
+            let word = AtomicU64::new(0);
+            for _attempt in 0..3 {
+                assert_eq!(recall(&word, hash, START), Known::NOTHING);
+                attempt(hash).remember(&word, START, Known::PASSED);
+                for repeat in 0..REPEATS {
+                    let now = after(repeat);
+                    let again = attempt(hash).recall(&word, now);
+                    assert_eq!(again.known(), Known::PASSED, "{repeat}");
+                    again.remember(&word, now, Known::PASSED);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_syn_that_comes_again_does_not_become_younger() {
+        let word = AtomicU64::new(0);
+        attempt(HASH).remember(&word, START, Known::PASSED);
+        let again = attempt(HASH).recall(&word, after(127));
+        again.remember(&word, after(127), Known::PASSED);
+        assert_eq!(recall(&word, HASH, after(127)), Known::PASSED);
+        assert_eq!(recall(&word, HASH, after(132)), Known::NOTHING);
     }
 
     #[test]

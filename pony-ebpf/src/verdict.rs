@@ -185,8 +185,9 @@ impl<W: World> Case<'_, W> {
             None => (self.outcome(standing(), known), self.attempts()),
         };
         let remembered = outcome.known();
+        // A refusal that is known is remembered already, however often it comes.
         if attempt.is_some()
-            && known != remembered
+            && (known != remembered || !outcome.is_refusal())
             && let Some(word) = self.world.attempt(attempt.index())
         {
             attempt.remember(word, self.now, remembered);

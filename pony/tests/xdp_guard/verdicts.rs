@@ -11,7 +11,7 @@ use pony_common::{
     reason::Reason,
     time::Nanos,
 };
-use pony_ebpf::fixtures;
+use pony_ebpf::{fixtures, syn::REPEATS};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
@@ -209,6 +209,40 @@ fn attempts_are_limited_per_client_and_a_repeated_syn_is_one_attempt() {
                 })
                 .collect(),
             counted: vec![(TCP_V6, over, 2, 2)],
+        },
+    ]);
+}
+
+#[test]
+fn one_syn_that_is_sent_for_ever_does_not_stay_one_attempt() {
+    let everybody = access(&["0.0.0.0/0"], &[], &[]);
+    let limited = |attempts| Setup::open().with(&everybody, limited(attempts, 0, Action::Drop));
+    let over = Slot::Drop(Reason::AttemptLimit);
+    let copies = |n: u64, action| (0..n).map(move |_| (Frame::syn(1, 1), action));
+    check([
+        Case {
+            name: "let through as two attempts, and refused as one",
+            setup: limited(2),
+            steps: copies(2 * (1 + REPEATS), PASS)
+                .chain(copies(200, DROP))
+                .collect(),
+            counted: vec![(TCP_V4, Slot::Pass, 66, 0), (TCP_V4, over, 200, 1)],
+        },
+        Case {
+            name: "refused from the first one on",
+            setup: limited(0),
+            steps: copies(200, DROP).collect(),
+            counted: vec![(TCP_V4, over, 200, 1)],
+        },
+        Case {
+            name: "another SYN of the same client is not counted with it",
+            setup: limited(2),
+            steps: copies(1 + REPEATS, PASS)
+                .chain([(Frame::syn(1, 2), PASS), (Frame::syn(1, 2), PASS)])
+                .chain(copies(1, DROP))
+                .chain([(Frame::syn(1, 2), PASS)])
+                .collect(),
+            counted: vec![(TCP_V4, over, 1, 1)],
         },
     ]);
 }
