@@ -1,5 +1,7 @@
 //! Frames of chosen clients, made from the fixtures.
 
+use std::net::IpAddr;
+
 use pony_ebpf::fixtures::rows;
 
 /// One frame, to be changed before it is sent.
@@ -8,11 +10,11 @@ pub(crate) struct Frame(pub(crate) Vec<u8>);
 
 /// Where a frame without tags has what follows the Ethernet header.
 const IP: usize = 14;
-const V4_BODY: usize = IP + 20;
 const V6_BODY: usize = IP + 40;
 
 impl Frame {
-    fn row(name: &str) -> Self {
+    /// The fixture of this name.
+    pub(crate) fn row(name: &str) -> Self {
         let row = rows().into_iter().find(|row| row.name == name);
         Self(row.expect("a fixture").frame)
     }
@@ -78,6 +80,21 @@ impl Frame {
         self.edit(at, &[flags])
     }
 
+    /// From one address to another of the same family.
+    pub(crate) fn between(self, from: IpAddr, to: IpAddr) -> Self {
+        match (from, to) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                let from = self.source(from.octets());
+                from.edit(IP + 16, &to.octets())
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                let from = self.edit(IP + 8, &from.octets());
+                from.edit(IP + 24, &to.octets())
+            }
+            _ => panic!("{from} and {to}"),
+        }
+    }
+
     /// With VLAN tags.
     pub(crate) fn tagged(mut self, tags: &[[u8; 4]]) -> Self {
         for tag in tags.iter().rev() {
@@ -108,11 +125,21 @@ impl Frame {
         self.0[at..at + 2 * len].rotate_left(len);
     }
 
-    fn is_v4(&self) -> bool {
+    pub(crate) fn is_v4(&self) -> bool {
         self.0[12..14] == [0x08, 0x00]
     }
 
-    fn body(&self) -> usize {
-        if self.is_v4() { V4_BODY } else { V6_BODY }
+    /// Where the header of TCP or UDP begins.
+    pub(crate) fn body(&self) -> usize {
+        let Self(frame) = self;
+        if self.is_v4() {
+            return IP + usize::from(frame[IP] & 0xf) * 4;
+        }
+        let (mut at, mut next) = (V6_BODY, frame[IP + 6]);
+        while matches!(next, 0 | 43 | 60) {
+            next = frame[at];
+            at += (usize::from(frame[at + 1]) + 1) * 8;
+        }
+        at
     }
 }

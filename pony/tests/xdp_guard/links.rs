@@ -182,7 +182,7 @@ impl Namespace {
     }
 
     /// The number of the XDP program of an interface, asked without letting the runtime work.
-    fn xdp_program(&self, name: &str) -> Option<u64> {
+    pub(crate) fn xdp_program(&self, name: &str) -> Option<u64> {
         let link = self.json("ip", &["-json", "link", "show", "dev", name]);
         link[0]["xdp"]["prog"]["id"].as_u64()
     }

@@ -9,6 +9,7 @@
 )]
 
 mod attach;
+mod client;
 mod frames;
 mod fuzz;
 mod guard;
@@ -20,6 +21,7 @@ mod parallel;
 mod program;
 mod real;
 mod reports;
+mod resets;
 mod rules;
 mod scrape;
 mod setup;

@@ -4,10 +4,7 @@ use std::{
     fs,
     io::{self, Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    os::fd::OwnedFd,
-    process,
-    sync::mpsc,
-    thread,
+    process, thread,
     time::Duration,
 };
 
@@ -19,7 +16,9 @@ use pony_common::layout::reads::NotOurs;
 use socket2::SockRef;
 
 use crate::{
-    assert_on, is_root,
+    assert_on,
+    client::Client,
+    is_root,
     namespace::Namespace,
     object,
     rules::{open_listener, passed},
@@ -151,66 +150,6 @@ fn take_all(socket: &TcpListener) {
     let (mut stream, _) = socket.accept().unwrap();
     io::copy(&mut stream, &mut io::sink()).unwrap();
     stream.write_all(&[1]).unwrap();
-}
-
-/// A namespace on a thread of its own, connected to the proxy's.
-struct Client {
-    jobs: mpsc::Sender<Job>,
-}
-
-type Job = Box<dyn FnOnce() + Send>;
-
-impl Client {
-    fn connect_to(proxy: &Namespace) -> Self {
-        let (fds, fd) = mpsc::channel::<OwnedFd>();
-        let (jobs, to_do) = mpsc::channel::<Job>();
-        let (ready, is_ready) = mpsc::channel();
-        thread::spawn(move || {
-            let namespace = Namespace::new();
-            fds.send(namespace.fd()).unwrap();
-            // The interface is there once the first job is.
-            let Ok(()) = to_do.recv().map(|first| first()) else {
-                return;
-            };
-            configure(&namespace, "c0", ["10.77.0.2", "fd77::2"]);
-            ready.send(()).unwrap();
-            for job in to_do {
-                job();
-            }
-        });
-        proxy.add_pair("p0", "c0");
-        proxy.give("c0", &fd.recv().unwrap());
-        configure(proxy, "p0", ["10.77.0.1", "fd77::1"]);
-        jobs.send(Box::new(|| ())).unwrap();
-        is_ready.recv().unwrap();
-        Self { jobs }
-    }
-
-    /// Runs something in the client's namespace.
-    fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Running<T> {
-        let (done, result) = mpsc::channel();
-        let job = move || {
-            let _gone = done.send(work());
-        };
-        self.jobs.send(Box::new(job)).unwrap();
-        Running(result)
-    }
-}
-
-/// Something that runs in the client's namespace.
-struct Running<T>(mpsc::Receiver<T>);
-
-impl<T> Running<T> {
-    fn join(self) -> Result<T, mpsc::RecvError> {
-        self.0.recv()
-    }
-}
-
-fn configure(namespace: &Namespace, interface: &str, addresses: [&str; 2]) {
-    for (address, prefix) in addresses.into_iter().zip([24, 64]) {
-        namespace.add_address(interface, address.parse().unwrap(), prefix);
-    }
-    namespace.set_up(interface);
 }
 
 fn start(namespace: &Namespace, listeners: &[GuardListener<'_>]) -> Guard {
