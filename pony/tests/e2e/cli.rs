@@ -1,6 +1,10 @@
 //! The command line: checking files, the original's flags, exit codes.
 
-use std::{fs, net::TcpListener};
+use std::{
+    fs,
+    net::TcpListener,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use tempfile::TempDir;
 
@@ -111,4 +115,18 @@ fn help_is_no_mistake_and_nonsense_is() {
     pony(&[]).expect(2, &["Usage"]);
     pony(&["gallop"]).expect(2, &["gallop"]);
     pony(&["run", "--speed", "high"]).expect(2, &["--speed"]);
+}
+
+#[test]
+fn a_test_whose_daemon_does_not_start_fails_with_what_the_daemon_says() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let launch = Launch::new(&Entry::tcp("127.0.0.1:7").listen(address));
+    // Nobody sees it afterwards.
+    let start = AssertUnwindSafe(|| drop(launch.start()));
+    let panic = catch_unwind(start).unwrap_err();
+    let text = panic.downcast_ref::<String>().unwrap();
+    assert!(text.starts_with("pony ended, exit status: 1:\n"), "{text}");
+    let reason = format!("cannot listen on tcp {address}");
+    assert!(text.contains(&reason), "{text}");
 }

@@ -109,11 +109,15 @@ impl Launch {
     }
 
     /// Starts it and waits until it serves.
+    ///
+    /// # Panics
+    ///
+    /// With what it wrote, if it ends instead.
     #[track_caller]
     pub(crate) fn start(self) -> Pony {
         let child = self.spawn();
-        let pony = Pony::new(child, self.folder);
-        pony.message("PacketPony is running");
+        let mut pony = Pony::new(child, self.folder);
+        pony.serves();
         pony
     }
 

@@ -43,6 +43,22 @@ impl Pony {
         }
     }
 
+    /// Waits until it serves.
+    #[track_caller]
+    pub(super) fn serves(&mut self) {
+        wait_for("PacketPony to serve", || {
+            let ended = self.child.try_wait().unwrap().map(|_| self.wait());
+            let mut lines = self.json().into_iter();
+            let serves = lines.any(|line| line["message"] == "PacketPony is running");
+            if let Some(status) = ended.filter(|_| !serves) {
+                // It says this once, not again when it is dropped.
+                let lines = std::mem::take(&mut *self.lines.lock().unwrap());
+                panic!("pony ended, {status}:\n{}", lines.join("\n"));
+            }
+            serves.then_some(())
+        });
+    }
+
     /// Where the listener of this name listens.
     #[track_caller]
     pub(crate) fn address(&self, listener: &str) -> SocketAddr {
