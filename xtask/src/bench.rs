@@ -3,7 +3,7 @@
 //! Sets up and builds what is measured, in release, and hands over to the measuring program of the
 //! subject (`pony/benches/`), which needs root. It prints a table and writes the same as JSON.
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
 use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
@@ -44,6 +44,30 @@ impl Subject {
 
 /// Builds and measures.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
+    measure(workspace, options, "bench")
+}
+
+/// Measures everything once, to show that it can be measured. No figure is judged, and what is
+/// measured is built as for tests: they have most of it already.
+pub(crate) fn rehearse(workspace: &Workspace) -> Result<ExitCode> {
+    if !is_root() && env::var_os("CI").is_none_or(|ci| ci != "true") {
+        step::warn("not root: nothing is measured");
+        return Ok(ExitCode::SUCCESS);
+    }
+    for subject in Subject::value_variants() {
+        let quick = Options {
+            subject: *subject,
+            quick: true,
+            only: None,
+            sudo: false,
+        };
+        measure(workspace, &quick, "test")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds what is measured as cargo's `subcommand` does, and measures it.
+fn measure(workspace: &Workspace, options: &Options, subcommand: &str) -> Result<ExitCode> {
     ensure!(
         is_root() || options.sudo,
         "not root; type: cargo xtask bench {} --sudo",
@@ -55,8 +79,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     setup::bench_tools(workspace)?;
 
     let name = options.subject.name();
+    // Quick figures never take the place of real ones.
+    let suffix = if options.quick { "-quick" } else { "" };
     let mut cargo = workspace.cargo();
-    cargo.args(["bench", "--package=pony", "--bench", name]);
+    cargo.args([subcommand, "--package=pony", "--bench", name]);
     if !is_root() {
         cargo.args(["--config", SUDO_RUNNER]);
     }
@@ -69,7 +95,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
             workspace
                 .target()
                 .join("bench")
-                .join(format!("{name}.json")),
+                .join(format!("{name}{suffix}.json")),
         )
         .envs(options.quick.then_some(("PONY_BENCH_QUICK", "1")))
         .envs(options.only.as_ref().map(|only| ("PONY_BENCH_ONLY", only)));

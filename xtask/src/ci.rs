@@ -5,19 +5,21 @@ use std::{process::ExitCode, time::Instant};
 use anyhow::Result;
 use clap::Parser as _;
 
-use crate::{lint, step, test, workspace::Workspace};
+use crate::{bench, lint, step, test, workspace::Workspace};
 
-/// Lints, then tests, even if the lints failed: one run shows all there is to mend.
+/// Lints, tests and tries the benchmarks, whatever failed before: one run shows all there is to
+/// mend.
 pub(crate) fn run(workspace: &Workspace) -> ExitCode {
     let all = test::Options::parse_from(["test"]);
     let lint = timed("lint", || lint::run(workspace));
     let test = timed("test", || test::run(workspace, &all));
+    let bench = timed("bench", || bench::rehearse(workspace));
 
-    for (name, passed, time) in [&lint, &test] {
+    for (name, passed, time) in [&lint, &test, &bench] {
         let outcome = if *passed { "ok" } else { "FAILED" };
         step::say(format_args!("{name}: {outcome}, {time}"));
     }
-    let passed = lint.1 && test.1;
+    let passed = lint.1 && test.1 && bench.1;
     if passed {
         ExitCode::SUCCESS
     } else {

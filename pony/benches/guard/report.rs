@@ -8,9 +8,13 @@ use std::{
 
 use serde_json::{Value, json};
 
+use crate::Effort;
+
 /// All figures, in the order in which they were measured.
-#[derive(Default)]
-pub(crate) struct Report(Vec<Figure>);
+pub(crate) struct Report {
+    figures: Vec<Figure>,
+    effort: Effort,
+}
 
 struct Figure {
     section: &'static str,
@@ -19,11 +23,16 @@ struct Figure {
     median: f64,
     least: f64,
     most: f64,
-    /// What it should be at most.
+    /// What it should be at most. A quick figure is not judged.
     aim: Option<f64>,
 }
 
 impl Report {
+    pub(crate) const fn new(effort: Effort) -> Self {
+        let figures = Vec::new();
+        Self { figures, effort }
+    }
+
     /// Adds what was measured several times, and returns the median.
     pub(crate) fn add(
         &mut self,
@@ -34,7 +43,7 @@ impl Report {
     ) -> f64 {
         values.sort_by(f64::total_cmp);
         let median = values[values.len() / 2];
-        self.0.push(Figure {
+        self.figures.push(Figure {
             section,
             name: name.to_owned(),
             unit,
@@ -56,14 +65,14 @@ impl Report {
         aim: f64,
     ) {
         self.add(section, name, unit, vec![value]);
-        if let Some(figure) = self.0.last_mut() {
-            figure.aim = Some(aim);
+        if let Some(figure) = self.figures.last_mut() {
+            figure.aim = (!self.effort.is_quick).then_some(aim);
         }
     }
 
-    pub(crate) fn write(&self, path: &Path, is_quick: bool) {
-        let figures: Vec<_> = self.0.iter().map(Figure::json).collect();
-        let report = json!({ "quick": is_quick, "figures": figures });
+    pub(crate) fn write(&self, path: &Path) {
+        let figures: Vec<_> = self.figures.iter().map(Figure::json).collect();
+        let report = json!({ "quick": self.effort.is_quick, "figures": figures });
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, format!("{report:#}\n")).unwrap();
         println!("{}", path.display());
@@ -87,7 +96,7 @@ impl Figure {
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut section = "";
-        for figure in &self.0 {
+        for figure in &self.figures {
             if figure.section != section {
                 section = figure.section;
                 writeln!(f, "\n{section}")?;
