@@ -209,6 +209,15 @@ impl Guard {
     }
 }
 
+/// What a program does with a frame.
+pub(crate) fn action(program: &Xdp, frame: &[u8]) -> u32 {
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        ..TestRunOptions::default()
+    };
+    program.test_run(options).unwrap().return_value
+}
+
 fn fill(ebpf: &mut Ebpf, setup: &Setup) {
     let map = ebpf.map_mut(names::LISTENERS).unwrap();
     let mut listeners: HashMap<_, ListenerKey, ListenerEntry> = map.try_into().unwrap();

@@ -5,13 +5,12 @@ use std::{
     thread,
 };
 
-use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use pony_common::{layout::policy::Rule, limit::Action};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::{
     frames::Frame,
-    guard::{Guard, XDP_DROP, XDP_PASS, XDP_TX, rows_map},
+    guard::{Guard, XDP_DROP, XDP_PASS, XDP_TX, action, rows_map},
     is_root,
     setup::{RULE, Setup, access, limited},
 };
@@ -37,14 +36,6 @@ fn on_every_cpu<T: Send>(work: impl Fn(usize) -> T + Sync) -> Vec<T> {
             .map(|thread| thread.join().unwrap())
             .collect()
     })
-}
-
-fn action(program: &Xdp, frame: &[u8]) -> u32 {
-    let options = TestRunOptions {
-        data_in: Some(frame),
-        ..TestRunOptions::default()
-    };
-    program.test_run(options).unwrap().return_value
 }
 
 #[test]
