@@ -101,6 +101,8 @@ impl<T: Cell64> Window<T> {
         }
         let beyond = (self.next_turn.load()).wrapping_add(OUTDATED);
         let ahead = beyond.wrapping_sub(at.turn);
+        // One turn more is as good, and not the mark of a window that is empty.
+        let ahead = ahead.wrapping_add(u64::from(ahead == CLEARED));
         let (ahead, is_first) = match self.ahead.swap_if(CLEARED, ahead) {
             Ok(_) => (ahead, true),
             Err(changed) => (changed, false),

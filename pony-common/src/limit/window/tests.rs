@@ -58,6 +58,21 @@ fn answers_what_was_there_before() {
 }
 
 #[test]
+fn the_first_one_counts_in_whatever_turn_a_window_was_cleared() {
+    for (used, again) in (0..10).flat_map(|used| (used..20).map(move |again| (used, again))) {
+        let window = Window::default();
+        if used > 0 {
+            window.add(Nanos(used * TURN), LEN, 7);
+        }
+        window.clear();
+        let now = Nanos(again * TURN);
+        assert_eq!(window.add(now, LEN, 1), 0, "{used}, {again}");
+        assert_eq!(window.sum(now, LEN), 1, "{used}, {again}");
+        assert_eq!(window.add(now, LEN, 1), 1, "{used}, {again}");
+    }
+}
+
+#[test]
 fn a_steady_stream_reaches_a_steady_sum() {
     let window = Window::default();
     for n in 0..10_000 {
