@@ -1,5 +1,6 @@
 //! What is pinned, and what `pony clients` makes of it.
 
+use pony_common::layout::settings::Settings;
 use serde_json::Value;
 
 use crate::{
@@ -103,7 +104,7 @@ fn the_maps_of_another_version_are_not_misread() {
     let launch = Launch::new(&entry()).guard("require");
     let settings = format!("{BASE}/{}/SETTINGS", launch.instance());
     let _pony = lab.start(launch);
-    let other = "99 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0";
+    let other = format!("99{}", " 0".repeat(size_of::<Settings>() - 1));
     lab.mounts.run(&format!(
         "bpftool map update pinned {settings} key 0 0 0 0 value {other}"
     ));
