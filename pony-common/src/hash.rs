@@ -3,7 +3,7 @@
 //! The tables that packets fill are indexed by them. With an open hash an attacker could choose
 //! addresses that all fall into one set, and make the guard forget whom he likes.
 
-/// A secret key of SipHash-1-3. Random, new with every start of the guard.
+/// A secret key of `SipHash`-1-3. Random, new with every start of the guard.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct HashKey(pub [u64; 2]);
@@ -35,33 +35,50 @@ impl HashKey {
 /// with a probability of 2⁻³² (Lemire and Kaser, "Strongly universal string hashing is fast",
 /// 2014). It takes a tenth of the instructions of `SipHash`, as BPF cannot rotate, but whoever sees
 /// hashes can compute the key: only for what shows nobody where in a table it is.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct LinearKey(pub [[u64; 2]; 1 + LinearKey::MAX_WORDS]);
-
-impl LinearKey {
-    /// How many words a message may have.
-    pub const MAX_WORDS: usize = 10;
+pub trait LinearKey {
+    /// A pair of words of the key. The first is for no word of the message.
+    fn pair(&self, at: usize) -> [u64; 2];
 
     /// The hash of a message. `kind` tells messages apart that have the same words; it is a number
     /// that no stranger chooses.
     #[inline(always)]
-    pub const fn hash<const N: usize>(&self, kind: u64, words: [u32; N]) -> u64 {
-        const { assert!(N <= Self::MAX_WORDS) };
+    fn hash<const N: usize>(&self, kind: u64, words: [u32; N]) -> u64 {
+        const { assert!(N < LINEAR_PAIRS) };
 
         let kind = kind.wrapping_mul(ODD);
-        let mut sums = [self.0[0][0].wrapping_add(kind), self.0[0][1] ^ kind];
-        let mut at = 0;
-        while at < N {
-            let [first, second] = self.0[1 + at];
-            let word = words[at] as u64;
-            sums[0] = sums[0].wrapping_add(first.wrapping_mul(word));
-            sums[1] = sums[1].wrapping_add(second.wrapping_mul(word));
-            at += 1;
+        let [first, second] = self.pair(0);
+        let mut sums = [first.wrapping_add(kind), second ^ kind];
+        for (at, word) in words.into_iter().enumerate() {
+            let [first, second] = self.pair(1 + at);
+            sums[0] = sums[0].wrapping_add(first.wrapping_mul(word.into()));
+            sums[1] = sums[1].wrapping_add(second.wrapping_mul(word.into()));
         }
         sums[0] >> 32 | (sums[1] >> 32) << 32
     }
 }
+
+/// How many pairs a [`LinearKey`] has. A message may have one word less.
+pub const LINEAR_PAIRS: usize = 11;
+
+/// A [`LinearKey`] in memory.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct LinearWords(pub [[u64; 2]; LINEAR_PAIRS]);
+
+impl LinearKey for LinearWords {
+    #[inline(always)]
+    fn pair(&self, at: usize) -> [u64; 2] {
+        self.0[at]
+    }
+}
+
+// SAFETY: two words, no padding, and any bytes make a valid value.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for HashKey {}
+
+// SAFETY: words, no padding, and any bytes make a valid value.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for LinearWords {}
 
 /// The golden ratio of 64 bits, which is odd.
 const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -142,9 +159,9 @@ mod tests {
     }
 
     /// Any key will do where every one does.
-    fn linear_key() -> LinearKey {
+    fn linear_key() -> LinearWords {
         let word = |at: usize| KEY.hash([at as u64]);
-        LinearKey(core::array::from_fn(|at| [word(2 * at), word(2 * at + 1)]))
+        LinearWords(core::array::from_fn(|at| [word(2 * at), word(2 * at + 1)]))
     }
 
     #[test]

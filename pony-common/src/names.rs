@@ -40,6 +40,10 @@ pub const READS: &str = "READS";
 
 /// The global that says how many sets [`LEDGER_SETS`] has.
 pub const SETS: &str = "SETS";
+/// The global with the key of the ledger's hash and of the reports'. Secret.
+pub const HASH_KEY: &str = "HASH_KEY";
+/// The global with the key of the hash of connection attempts. Secret.
+pub const ATTEMPTS_KEY: &str = "ATTEMPTS_KEY";
 
 /// The longest name that the kernel stores without cutting it, in bytes.
 pub const MAX_NAME_LEN: usize = 15;

@@ -18,7 +18,10 @@ use pony_ebpf::{
 
 use crate::{
     cell::{MapCell, MapIdentity},
-    maps::{BLOCKS, Image, LEDGER, LEDGER_SETS, POLICY, SETS, SETTINGS, SYNS},
+    maps::{
+        ATTEMPTS_KEY, AttemptsKey, BLOCKS, HASH_KEY, Image, LEDGER, LEDGER_SETS, POLICY, SETS,
+        SETTINGS, SYNS,
+    },
 };
 
 /// The maps of this object.
@@ -37,6 +40,7 @@ impl Rows for Policy<'_> {
 impl World for Kernel {
     type Cell = MapCell;
     type Identity = MapIdentity;
+    type AttemptsKey = AttemptsKey;
     type Policy<'a> = Policy<'a>;
 
     #[inline(always)]
@@ -47,6 +51,11 @@ impl World for Kernel {
     #[inline(always)]
     fn settings(&self) -> Option<&Settings> {
         SETTINGS.get(0)
+    }
+
+    #[inline(always)]
+    fn attempts_key(&self) -> &AttemptsKey {
+        &ATTEMPTS_KEY
     }
 
     #[inline(always)]
@@ -123,10 +132,10 @@ impl Ledger for Kernel {
 #[inline(never)]
 extern "C" fn ledger_place(who: *const Identity, now: u64) -> u32 {
     // SAFETY: only called with a valid reference. The verifier wants to see that it is not null.
-    let (Some(who), Some(settings)) = (unsafe { who.as_ref() }, SETTINGS.get(0)) else {
+    let Some(who) = (unsafe { who.as_ref() }) else {
         return u32::MAX;
     };
-    ledger::place(&Kernel, &settings.hash_key, *who, Nanos(now)).unwrap_or(u32::MAX)
+    ledger::place(&Kernel, &HASH_KEY.load(), *who, Nanos(now)).unwrap_or(u32::MAX)
 }
 
 /// What is known of a packet, as the number that an `Attempt` is.

@@ -11,17 +11,20 @@ use aya_ebpf::{
     btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
-use pony_common::layout::{
-    block::{Block, BlockKey},
-    budget::Budget,
-    event::Event,
-    ledger::{Entry, SetRow, WAYS},
-    listener::{self, ListenerEntry, ListenerKey, PortEntry},
-    policy::Row,
-    reads,
-    report::{self, Report},
-    settings::Settings,
-    stats::Tally,
+use pony_common::{
+    hash::{HashKey, LINEAR_PAIRS, LinearKey},
+    layout::{
+        block::{Block, BlockKey},
+        budget::Budget,
+        event::Event,
+        ledger::{Entry, SetRow, WAYS},
+        listener::{self, ListenerEntry, ListenerKey, PortEntry},
+        policy::Row,
+        reads,
+        report::{self, Report},
+        settings::Settings,
+        stats::Tally,
+    },
 };
 use pony_ebpf::syn;
 
@@ -127,3 +130,23 @@ pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
 /// How many sets [`LEDGER_SETS`] has, a power of two. The daemon sets it when it loads the object.
 #[unsafe(no_mangle)]
 pub(crate) static SETS: Global<u32> = Global::new(1);
+
+/// The key of the ledger's hash and of the reports'. The daemon draws it when it loads the object.
+#[unsafe(no_mangle)]
+pub(crate) static HASH_KEY: Global<HashKey> = Global::new(HashKey([0; 2]));
+
+/// The key of the hash of connection attempts. The daemon draws it when it loads the object.
+#[unsafe(no_mangle)]
+pub(crate) static ATTEMPTS_KEY: AttemptsKey =
+    AttemptsKey([const { Global::new([0; 2]) }; LINEAR_PAIRS]);
+
+/// A key of which only those words are read that are needed.
+#[repr(transparent)]
+pub(crate) struct AttemptsKey([Global<[u64; 2]>; LINEAR_PAIRS]);
+
+impl LinearKey for AttemptsKey {
+    #[inline(always)]
+    fn pair(&self, at: usize) -> [u64; 2] {
+        self.0.get(at).map_or([0; 2], Global::load)
+    }
+}

@@ -59,7 +59,7 @@ pub const REPEATS: u64 = 32;
 
 /// The hash of an attempt under the policy of a generation: with another policy it is a new one.
 #[inline(always)]
-fn hash(key: &LinearKey, packet: &Packet, segment: Segment, generation: u64) -> u64 {
+fn hash(key: &impl LinearKey, packet: &Packet, segment: Segment, generation: u64) -> u64 {
     let (from, to) = (&packet.from, &packet.to);
     let ports = u32::from(from.port.to_host()) << 16 | u32::from(to.port.to_host());
     let ((a, b), (c, d)) = (from.addr.halves(), to.addr.halves());
@@ -94,10 +94,7 @@ pub fn recall<W: World + ?Sized>(
     let Some(segment) = packet.tcp().filter(|segment| segment.flags.is_attempt()) else {
         return Attempt::NONE;
     };
-    let Some(settings) = world.settings() else {
-        return Attempt::NONE;
-    };
-    let hash = hash(&settings.attempts_key, packet, segment, generation);
+    let hash = hash(world.attempts_key(), packet, segment, generation);
     let attempt = Attempt::new(hash);
     let place = world.attempt(attempt.index());
     place.map_or(Attempt::NONE, |place| attempt.recall(place, now))

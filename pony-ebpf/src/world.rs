@@ -4,6 +4,7 @@
 
 use pony_common::{
     cell::Cell64,
+    hash::LinearKey,
     layout::{
         block::BlockKey,
         ledger::{Entry, Identity, IdentityCell},
@@ -25,6 +26,8 @@ pub trait World {
     type Cell: Cell64;
     /// How the world says whose an entry of the ledger is.
     type Identity: IdentityCell;
+    /// The key of the hash of connection attempts.
+    type AttemptsKey: LinearKey;
     /// The rows of one policy.
     type Policy<'a>: Rows
     where
@@ -35,6 +38,9 @@ pub trait World {
 
     /// What the daemon told once.
     fn settings(&self) -> Option<&Settings>;
+
+    /// The key of the hash of connection attempts.
+    fn attempts_key(&self) -> &Self::AttemptsKey;
 
     /// The block of a client, expired or not.
     fn block(&self, key: &BlockKey) -> Option<Blocked<'_, Self::Cell>>;

@@ -27,7 +27,7 @@ use crate::{
     count::{READ, count, find, now, read_into},
     kernel::Kernel,
     log,
-    maps::{BUDGET, EVENTS, READS, REPORTS, SETTINGS},
+    maps::{BUDGET, EVENTS, HASH_KEY, READS, REPORTS},
 };
 
 /// Judges what is sent to the listeners; everything else goes on to the stack, unread or not.
@@ -131,10 +131,7 @@ fn report(listener: u32, decision: &Decision, tally: Tally, now: Nanos) {
         listener,
         slot: decision.slot().value(),
     };
-    let Some(settings) = SETTINGS.get(0) else {
-        return;
-    };
-    let hash = about.hash(&settings.hash_key);
+    let hash = about.hash(&HASH_KEY.load());
     let Some(row) = REPORTS.get(report::index(hash)) else {
         return;
     };

@@ -26,6 +26,7 @@ mod netlink;
 mod object;
 mod pins;
 mod policy;
+mod secrets;
 mod settings;
 
 use std::{net::SocketAddr, sync::Arc};

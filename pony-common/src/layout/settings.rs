@@ -1,7 +1,5 @@
 //! `SETTINGS`: what the daemon tells the guard once, or rarely.
 
-use crate::hash::{HashKey, LinearKey};
-
 /// The layout of all maps and of the policy image. Whoever finds another number must not read on.
 pub const SCHEMA: u32 = 2;
 
@@ -16,13 +14,9 @@ pub struct Settings {
     pub blocks: u32,
     /// The generation of the policy in force, for whoever looks in from outside.
     pub generation: u64,
-    /// The key of the ledger's hash, and of the reports'. Secret.
-    pub hash_key: HashKey,
-    /// The key of the hash of connection attempts. Secret.
-    pub attempts_key: LinearKey,
 }
 
-const _: () = assert!(size_of::<Settings>() == 4 + 4 + 8 + 16 + 176);
+const _: () = assert!(size_of::<Settings>() == 4 + 4 + 8);
 
 /// In [`Settings::blocks`]: some block names a listener.
 pub const BLOCKS_ONE: u32 = 1;

@@ -18,7 +18,7 @@ use pony_common::{
     names,
 };
 
-use super::{GuardListener, error::StartError, keys, log};
+use super::{GuardListener, error::StartError, keys, log, secrets::Secrets};
 use crate::{
     config,
     sys::{Atomics, View},
@@ -75,6 +75,7 @@ pub(super) fn load(
     listeners: &[GuardListener<'_>],
     sizes: Sizes,
 ) -> Result<Ebpf, StartError> {
+    let secrets = Secrets::draw().map_err(|source| StartError::Random { source })?;
     let mut loader = EbpfLoader::new();
     log::prepare(&mut loader, config.kernel_log);
     let mut ebpf = loader
@@ -84,6 +85,8 @@ pub(super) fn load(
         .map_max_entries(names::LEDGER, sizes.clients())
         .map_max_entries(names::BLOCKS, sizes.blocks)
         .override_global(names::SETS, &sizes.sets, true)
+        .override_global(names::HASH_KEY, &secrets.hash_key, true)
+        .override_global(names::ATTEMPTS_KEY, &secrets.attempts_key, true)
         .load(object)
         .map_err(StartError::from_load)?;
 

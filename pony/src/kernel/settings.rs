@@ -1,20 +1,15 @@
 //! `SETTINGS`: the one value that every program reads.
 
-use std::{
-    io,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aya::{
     Ebpf,
     maps::{Array, MapData, MapError},
 };
 use pony_common::{
-    hash::{HashKey, LinearKey},
     layout::settings::{SCHEMA, Settings},
     names,
 };
-use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::{error::StartError, object};
 
@@ -28,34 +23,14 @@ struct State {
     settings: Settings,
 }
 
-/// Whoever knows a key can aim at a set of the ledger, so it is told to nobody.
-fn random() -> io::Result<u64> {
-    let mut word = [0; 8];
-    // A read of so few bytes is never cut short once the generator is seeded.
-    getrandom(&mut word, GetRandomFlags::empty())?;
-    Ok(u64::from_ne_bytes(word))
-}
-
-fn random_keys() -> io::Result<(HashKey, LinearKey)> {
-    let mut linear = LinearKey([[0; 2]; 1 + LinearKey::MAX_WORDS]);
-    for word in linear.0.as_flattened_mut() {
-        *word = random()?;
-    }
-    Ok((HashKey([random()?, random()?]), linear))
-}
-
 impl SettingsMap {
     /// Takes the map and fills it.
     pub(super) fn fill(ebpf: &mut Ebpf) -> Result<Self, StartError> {
         let mut map: Array<_, _> = object::take(ebpf, names::SETTINGS)?;
-        let keys = random_keys().map_err(|source| StartError::Random { source })?;
-        let (hash_key, attempts_key) = keys;
         let settings = Settings {
             schema: SCHEMA,
             blocks: 0,
             generation: 0,
-            hash_key,
-            attempts_key,
         };
         map.set(0, settings, 0)
             .map_err(|source| StartError::map(names::SETTINGS, source))?;

@@ -23,7 +23,7 @@ use pony_common::{
 
 use crate::{
     object,
-    setup::{Listener, Setup},
+    setup::{HASH_KEY, Listener, Setup, attempts_key},
 };
 
 pub(crate) const XDP_DROP: u32 = 1;
@@ -87,6 +87,8 @@ impl Guard {
             .map_max_entries(names::LEDGER_SETS, setup.sets)
             .map_max_entries(names::LEDGER, setup.sets * WAYS)
             .override_global(names::SETS, &setup.sets, true)
+            .override_global(names::HASH_KEY, &HASH_KEY, true)
+            .override_global(names::ATTEMPTS_KEY, &attempts_key(), true)
             .override_global(aya_log::LEVEL, &0_u8, false)
             .load(object())
             .unwrap();

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::atomic::AtomicU64};
 use pony_common::{
     addr::Addr16,
     cell::Cell64,
+    hash::LinearWords,
     layout::{
         block::{Block, BlockKey},
         ledger::{self, Entry, Identity, IdentityCell, Ledger, SetRow, WAYS},
@@ -27,13 +28,14 @@ use pony_ebpf::{
 
 use crate::{
     guard::{Counts, Run, XDP_DROP, XDP_PASS, XDP_TX},
-    setup::Setup,
+    setup::{HASH_KEY, Setup, attempts_key},
 };
 
 /// Everything that the kernel has in maps.
 pub(crate) struct Model {
     listeners: Vec<ListenerKey>,
     settings: Settings,
+    attempts_key: LinearWords,
     image: Vec<Row>,
     blocks: HashMap<BlockKey, (Block, AtomicU64)>,
     sets: Vec<SetRow<AtomicU64>>,
@@ -53,6 +55,7 @@ impl Model {
                 .map(|listener| listener.key)
                 .collect(),
             settings: setup.settings(),
+            attempts_key: attempts_key(),
             image: setup.image(1),
             blocks: setup
                 .block_entries()
@@ -173,6 +176,7 @@ impl Rows for Image<'_> {
 impl World for Model {
     type Cell = AtomicU64;
     type Identity = Whose;
+    type AttemptsKey = LinearWords;
     type Policy<'a> = Image<'a>;
 
     fn policy(&self) -> Option<Image<'_>> {
@@ -181,6 +185,10 @@ impl World for Model {
 
     fn settings(&self) -> Option<&Settings> {
         Some(&self.settings)
+    }
+
+    fn attempts_key(&self) -> &LinearWords {
+        &self.attempts_key
     }
 
     fn block(&self, key: &BlockKey) -> Option<Blocked<'_, AtomicU64>> {
@@ -198,7 +206,7 @@ impl World for Model {
     }
 
     fn client(&self, who: Identity, now: Nanos) -> Option<&Entry<AtomicU64, Whose>> {
-        ledger::find(self, &self.settings.hash_key, who, now)
+        ledger::find(self, &HASH_KEY, who, now)
     }
 }
 

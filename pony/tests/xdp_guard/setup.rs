@@ -7,7 +7,7 @@ use pony::{
     kernel::image::{self, ListenerPolicy},
 };
 use pony_common::{
-    hash::{HashKey, LinearKey},
+    hash::{HashKey, LinearWords},
     layout::{
         block::{ALL_LISTENERS, Block, BlockKey, Scope},
         listener::ListenerKey,
@@ -100,8 +100,6 @@ impl Setup {
             schema: SCHEMA,
             blocks: kinds.fold(0, |all, kind| all | kind),
             generation: 1,
-            hash_key: KEY,
-            attempts_key: attempts_key(),
         }
     }
 
@@ -169,9 +167,10 @@ pub(crate) const EVERY_LISTENER: [ListenerKey; 4] = [
     fixtures::UDP_V6,
 ];
 
-const KEY: HashKey = HashKey([0x1234_5678_9abc_def0, 42]);
+pub(crate) const HASH_KEY: HashKey = HashKey([0x1234_5678_9abc_def0, 42]);
 
-fn attempts_key() -> LinearKey {
-    let word = |at: usize| KEY.hash([at as u64]);
-    LinearKey(std::array::from_fn(|at| [word(2 * at), word(2 * at + 1)]))
+/// Any keys will do, as long as they are not drawn.
+pub(crate) fn attempts_key() -> LinearWords {
+    let word = |at: usize| HASH_KEY.hash([at as u64]);
+    LinearWords(std::array::from_fn(|at| [word(2 * at), word(2 * at + 1)]))
 }
