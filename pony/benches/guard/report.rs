@@ -55,16 +55,16 @@ impl Report {
         median
     }
 
-    /// Adds what follows from other figures and should not be more than `aim`.
+    /// Adds what was measured several times and should not be more than `aim` in the median.
     pub(crate) fn aim(
         &mut self,
         section: &'static str,
         name: &str,
         unit: &'static str,
-        value: f64,
+        values: Vec<f64>,
         aim: f64,
     ) {
-        self.add(section, name, unit, vec![value]);
+        self.add(section, name, unit, values);
         if let Some(figure) = self.figures.last_mut() {
             figure.aim = (!self.effort.is_quick).then_some(aim);
         }

@@ -39,14 +39,14 @@ pub(crate) fn measure(effort: Effort, report: &mut Report) {
         .map(|((name, ..), values)| report.add(SECTION, name, "ms", values));
     let (_off, on) = (medians.next(), medians.next());
     medians.for_each(drop);
-    report.aim(SECTION, "guard on", "ms", on.unwrap(), 300.0);
+    report.aim(SECTION, "guard on", "ms", vec![on.unwrap()], 300.0);
 
     let (_, pony) = first_connection(&lab, lab.launch(1).guard("require"));
     report.aim(
         "Maps at their default sizes",
         "memory",
         "MB",
-        map_megabytes(&pony),
+        vec![map_megabytes(&pony)],
         128.0,
     );
 }
