@@ -72,14 +72,6 @@ impl LinearKey for LinearWords {
     }
 }
 
-// SAFETY: two words, no padding, and any bytes make a valid value.
-#[cfg(feature = "user")]
-unsafe impl aya::Pod for HashKey {}
-
-// SAFETY: words, no padding, and any bytes make a valid value.
-#[cfg(feature = "user")]
-unsafe impl aya::Pod for LinearWords {}
-
 /// The golden ratio of 64 bits, which is odd.
 const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 

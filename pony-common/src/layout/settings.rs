@@ -1,4 +1,7 @@
-//! `SETTINGS`: what the daemon tells the guard once, or rarely.
+//! `SETTINGS`: what the daemon tells the guard rarely; and, once, the keys of the tables' hashes.
+
+#[cfg(feature = "user")]
+use crate::hash::{HashKey, LinearWords};
 
 /// The layout of all maps and of the policy image. Whoever finds another number must not read on.
 pub const SCHEMA: u32 = 2;
@@ -26,3 +29,11 @@ pub const BLOCKS_ALL: u32 = 2;
 // SAFETY: `repr(C)`, no padding (the size is asserted above), and any bytes make a valid value.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Settings {}
+
+// SAFETY: two words, no padding, and any bytes make a valid value.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for HashKey {}
+
+// SAFETY: words, no padding, and any bytes make a valid value.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for LinearWords {}
