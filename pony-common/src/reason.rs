@@ -18,17 +18,20 @@ pub enum Reason {
     BandwidthLimit = 4,
     /// TCP flags that no connection can have. Only the guard refuses for it.
     Malformed = 5,
+    /// An operator has banned the client.
+    Banned = 6,
 }
 
 impl Reason {
     /// Every reason, each at the index that is its value.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Acl,
         Self::AttemptLimit,
         Self::TotalLimit,
         Self::ConnectionLimit,
         Self::BandwidthLimit,
         Self::Malformed,
+        Self::Banned,
     ];
 
     /// The name in metric labels and logs.
@@ -40,12 +43,13 @@ impl Reason {
             Self::ConnectionLimit => "connection_limit",
             Self::BandwidthLimit => "bandwidth_limit",
             Self::Malformed => "malformed",
+            Self::Banned => "banned",
         }
     }
 
-    /// Whether a limit is the reason, so that `log_only` and exemption concern it.
+    /// Whether a limit is the reason, so that `log_only` concerns it.
     pub const fn is_limit(self) -> bool {
-        !matches!(self, Self::Acl | Self::Malformed)
+        !matches!(self, Self::Acl | Self::Malformed | Self::Banned)
     }
 
     /// The reason with this value.
@@ -58,6 +62,7 @@ impl Reason {
             3 => Self::ConnectionLimit,
             4 => Self::BandwidthLimit,
             5 => Self::Malformed,
+            6 => Self::Banned,
             _ => return None,
         })
     }

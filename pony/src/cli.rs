@@ -3,6 +3,7 @@
 //! Exit codes: 0 after an ordinary stop, 1 when starting or running failed, 2 for wrong usage or
 //! configuration.
 
+mod bans;
 mod check;
 mod clients;
 mod demo;
@@ -39,6 +40,13 @@ enum Command {
     Check(check::Options),
     /// Show what clients have used, as the kernel guard of a running PacketPony counts it.
     Clients(clients::Options),
+    /// Ban a client from a running PacketPony for a while.
+    #[command(after_help = bans::BAN_HELP)]
+    Ban(bans::BanOptions),
+    /// Lift the bans of a client.
+    Unban(bans::UnbanOptions),
+    /// Show who is banned, and for how long.
+    Bans(bans::BansOptions),
     /// Try it: an HTTP and a UDP echo target inside the process, and the proxy in front of them.
     Demo,
 }
@@ -77,6 +85,9 @@ pub fn main() -> ExitCode {
         Some(Command::Run(options)) => run::main(&options),
         Some(Command::Check(options)) => check::main(&options),
         Some(Command::Clients(options)) => clients::main(&options),
+        Some(Command::Ban(options)) => bans::ban(&options),
+        Some(Command::Unban(options)) => bans::unban(&options),
+        Some(Command::Bans(options)) => bans::bans(&options),
         Some(Command::Demo) => demo::main(),
         None => {
             output::complain(&Cli::command().render_help().to_string());

@@ -22,6 +22,7 @@ mod size;
 mod suggest;
 
 use std::path::Path;
+use std::time::Duration;
 
 pub use ipnet::IpNet;
 pub use pony_common::limit::{Action, BandwidthLimit};
@@ -29,9 +30,9 @@ pub use pony_common::limit::{Action, BandwidthLimit};
 pub use self::address::{Host, HostPort};
 use self::locate::Lines;
 pub use self::model::{
-    Access, AttachMode, AttemptLimit, Config, Guard, GuardMode, Interfaces, KernelLog, Limits,
-    Listener, Logging, MetricsEndpoint, Protocol, Refuse, Server, SessionLog, Severity,
-    StdoutFormat, Syslog, SyslogTransport, Tcp, Udp,
+    Access, Admin, AttachMode, AttemptLimit, Config, ControlSocket, Guard, GuardMode, Interfaces,
+    KernelLog, Limits, Listener, Logging, MetricsEndpoint, Protocol, Refuse, Server, SessionLog,
+    Severity, StdoutFormat, Syslog, SyslogTransport, Tcp, Udp,
 };
 use self::problem::Complaint;
 pub use self::problem::{Errors, Problem};
@@ -80,6 +81,12 @@ pub fn parse(text: &str, file: &Path) -> Result<Loaded, Errors> {
             omitted,
         }),
     }
+}
+
+/// Reads a duration as it is written in a file. The error is what is wrong, and what to write
+/// instead.
+pub fn duration(text: &str) -> Result<Duration, (String, String)> {
+    duration::parse(text).map_err(|complaint| (complaint.message, complaint.remedy))
 }
 
 /// The warnings, with a last one for those that are left out.

@@ -5,6 +5,7 @@
 //! What always holds: `/ready` is true only while every listener is bound and the daemon is not
 //! stopping; after [`Daemon::stop`] every flow and session has had its close event.
 
+mod controlling;
 mod guarding;
 
 use std::{
@@ -24,14 +25,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::guarding::Guarding;
+use self::{controlling::Controlling, guarding::Guarding};
 
 use crate::{
+    admin::{self, Desk, Post},
     config::{self, Config, Protocol},
     kernel::{self, GuardListener, Rules},
     listen::{BindError, Gates, ListenSocket, Service, bind_tcp, bind_udp, serve_tcp, serve_udp},
     observe::{self, Health, Log, Metrics, MetricsError, Recorder},
-    policy::Policy,
+    policy::{BanList, Policy},
     sys,
     target::Resolver,
 };
@@ -55,6 +57,9 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The control socket cannot be had.
+    #[error(transparent)]
+    Control(#[from] admin::SocketError),
     /// The metrics' registry refused a metric.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -71,6 +76,7 @@ pub struct Daemon {
     addresses: Vec<SocketAddr>,
     metrics_address: Option<SocketAddr>,
     metrics_server: Option<MetricsServer>,
+    controlling: Option<Controlling>,
     shutdown_timeout: Duration,
 }
 
@@ -96,8 +102,7 @@ impl Daemon {
     ///
     /// If it fails, nothing is left behind. Needs a tokio runtime.
     pub async fn start(mut config: Config, log: Log, metrics: Metrics) -> Result<Self, StartError> {
-        let gates = Gates::default();
-        let resolver = Arc::new(Resolver::new(config.server.resolve_ttl));
+        let shared = Shared::new(&config, log, metrics.clone());
         let names = config
             .listeners
             .iter()
@@ -105,13 +110,22 @@ impl Daemon {
         let health = Arc::new(Health::new(names));
 
         let metrics_socket = config.metrics.as_ref().map(bind_metrics).transpose()?;
-        let freed = Arc::new(Notify::new());
+        let control = admin::bind(&config.admin, &config.server.name)?;
         let mut bound = Vec::with_capacity(config.listeners.len());
-        for listener in config.listeners {
-            bound.push(bind(listener, &log, &metrics, &resolver, &gates, &freed)?);
+        for (number, listener) in (0..).zip(config.listeners) {
+            bound.push(shared.bind(listener, number)?);
         }
+        let Shared {
+            freed, bans, gates, ..
+        } = shared;
         config.guard.instance = Some(config.server.name);
-        let guarding = Guarding::start(&config.guard, &bound, &metrics, freed).await?;
+        let guarding = Guarding::start(&config.guard, &bound, &metrics, freed, &bans).await?;
+        let controlling = control.map(|control| {
+            let posts = bound.iter().map(Bound::post).collect();
+            let rounds = guarding.as_ref().map(Guarding::rounds);
+            Controlling::start(control, Desk::new(Arc::clone(&bans), posts, rounds))
+        });
+        metrics.count_bans_with(move || bans.len(sys::now()));
 
         let metrics_address = metrics_socket
             .as_ref()
@@ -136,6 +150,7 @@ impl Daemon {
             addresses,
             metrics_address,
             metrics_server,
+            controlling,
             shutdown_timeout: config.server.shutdown_timeout,
         })
     }
@@ -172,6 +187,9 @@ impl Daemon {
                 "Some connections did not end when they were cut"
             );
         }
+        if let Some(controlling) = self.controlling {
+            controlling.stop().await;
+        }
         if let Some(guarding) = self.guarding {
             guarding.stop().await;
         }
@@ -202,6 +220,13 @@ impl MetricsServer {
 impl Bound {
     fn service(&self) -> Arc<Service> {
         Arc::clone(&self.service)
+    }
+
+    fn post(&self) -> Post {
+        Post {
+            name: Arc::clone(&self.service.config.name),
+            policy: Arc::clone(&self.service.policy),
+        }
     }
 
     fn serve(self, gates: &Gates) {
@@ -236,30 +261,49 @@ impl Bound {
     }
 }
 
-fn bind(
-    config: config::Listener,
-    log: &Log,
-    metrics: &Metrics,
-    resolver: &Arc<Resolver>,
-    gates: &Gates,
-    freed: &Arc<Notify>,
-) -> Result<Bound, StartError> {
-    let what = format!("listener {}", config.name);
-    let (socket, address) = open_socket(&config, &what)?;
-    let listener_metrics = metrics.listener(&config.name, config.protocol)?;
-    let policy = Policy::new(&config.access, &config.limits, MOST_CLIENTS);
-    let service = Service {
-        policy: Arc::new(policy.notify_freed(Arc::clone(freed))),
-        recorder: Arc::new(Recorder::new(&config, listener_metrics, log.clone())),
-        config,
-        resolver: Arc::clone(resolver),
-        gates: gates.clone(),
-    };
-    Ok(Bound {
-        service: Arc::new(service),
-        socket,
-        address,
-    })
+/// What all listeners have in common.
+struct Shared {
+    log: Log,
+    metrics: Metrics,
+    resolver: Arc<Resolver>,
+    gates: Gates,
+    freed: Arc<Notify>,
+    bans: Arc<BanList>,
+}
+
+impl Shared {
+    fn new(config: &Config, log: Log, metrics: Metrics) -> Self {
+        let most_bans = usize::try_from(config.admin.max_bans).unwrap_or(usize::MAX);
+        Self {
+            log,
+            metrics,
+            resolver: Arc::new(Resolver::new(config.server.resolve_ttl)),
+            gates: Gates::default(),
+            freed: Arc::default(),
+            bans: Arc::new(BanList::new(most_bans)),
+        }
+    }
+
+    fn bind(&self, config: config::Listener, number: u32) -> Result<Bound, StartError> {
+        let what = format!("listener {}", config.name);
+        let (socket, address) = open_socket(&config, &what)?;
+        let metrics = self.metrics.listener(&config.name, config.protocol)?;
+        let policy = Policy::new(&config.access, &config.limits, MOST_CLIENTS)
+            .notify_freed(Arc::clone(&self.freed))
+            .banning(Arc::clone(&self.bans), number);
+        let service = Service {
+            policy: Arc::new(policy),
+            recorder: Arc::new(Recorder::new(&config, metrics, self.log.clone())),
+            config,
+            resolver: Arc::clone(&self.resolver),
+            gates: self.gates.clone(),
+        };
+        Ok(Bound {
+            service: Arc::new(service),
+            socket,
+            address,
+        })
+    }
 }
 
 fn open_socket(

@@ -6,7 +6,7 @@
 //!
 //! Data flows one way: [`listen`] → [`policy`] → [`target`] → [`relay`] → [`observe`]. No module
 //! calls backwards. [`config`] is read by all of them, [`kernel`] alone names `aya`, [`sys`] alone
-//! has `unsafe`, [`daemon`] puts the parts together and takes them apart again, and [`cli`] is what
+//! has `unsafe`, [`admin`] does what an operator asks a running daemon for, [`daemon`] puts the parts together and takes them apart again, and [`cli`] is what
 //! a person sees.
 //!
 //! What always holds:
@@ -16,9 +16,12 @@
 //!   bound, or logs without a rate limit.
 //! - Every verdict is counted where it is made, and its reason has one name everywhere.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+mod http;
+mod instance;
 pub mod kernel;
 pub mod listen;
 pub mod observe;

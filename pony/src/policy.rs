@@ -3,20 +3,24 @@
 //! Owns the access lists, the limits, and the ledger of what every client has used. It knows no
 //! sockets, reads no clock and logs nothing: it is told who asks and when, and answers at once.
 //!
-//! The order of the questions, for a connection as for a session: denylist and allowlist,
+//! The order of the questions, for a connection as for a session: bans, denylist and allowlist,
 //! attempts, total, per client, room in the bandwidth window. The first that says no is the
-//! reason. Everything is per listener.
+//! reason. Everything is per listener, but for bans, which may be for all of them.
 //!
 //! What holds at every moment:
 //!
 //! - Every attempt that passes the access lists counts as an attempt, also a refused one.
+//! - Bans do not concern exempt clients, as nothing does in the kernel that concerns a whole IPv6
+//!   prefix. Nobody else who is banned holds a [`Permit`] that has not been told to end.
 //! - The open counts are exact: a [`Permit`] is counted once and given back once.
 //! - Memory is bounded whatever the number of sources; `ledger` says how.
 //! - With `log_only` no limit refuses anything, and with exempt clients neither; both are counted.
 
 mod access;
+mod bans;
 mod ledger;
 mod permit;
+mod roll;
 mod total;
 mod usage;
 
@@ -25,12 +29,16 @@ use std::{net::IpAddr, sync::Arc};
 use pony_common::{addr::Addr16, layout::block::Scope, limit::Action, reason::Reason, time::Nanos};
 use tokio::sync::Notify;
 
-pub use self::permit::Permit;
 use self::{
     access::{AccessList, Standing},
     ledger::Ledger,
+    roll::Roll,
     total::{Enforcement, Total},
     usage::ClientLimits,
+};
+pub use self::{
+    bans::{Ban, BanList, Full, Suspect},
+    permit::Permit,
 };
 use crate::config::{Access, Limits, Protocol};
 
@@ -44,6 +52,10 @@ pub struct Policy {
     ledger: Option<Ledger>,
     /// Who wants to know that a client is free again.
     freed: Option<Arc<Notify>>,
+    bans: Arc<BanList>,
+    /// The number of the listener in the list of bans.
+    number: u32,
+    roll: Arc<Roll>,
 }
 
 /// A client whose next connection or session a limit would refuse.
@@ -69,6 +81,9 @@ impl Policy {
             total: Total::new(limits.max_total_connections),
             ledger: ClientLimits::new(limits).map(|limits| Ledger::new(limits, max_clients)),
             freed: None,
+            bans: Arc::new(BanList::new(0)),
+            number: 0,
+            roll: Arc::new(Roll::new()),
         }
     }
 
@@ -82,14 +97,47 @@ impl Policy {
         }
     }
 
+    /// Refuses the clients of this list, to which the listener has this number.
+    #[must_use]
+    pub fn banning(self, bans: Arc<BanList>, number: u32) -> Self {
+        Self {
+            bans,
+            number,
+            ..self
+        }
+    }
+
     /// Decides about a new connection or session of `client`.
     pub fn admit(self: &Arc<Self>, client: IpAddr, now: Nanos) -> Result<Permit, Reason> {
         let client = client.to_canonical();
-        let standing = self.access.standing(client).ok_or(Reason::Acl)?;
+        let standing = self.access.standing(client);
+        let address = Addr16::from(client);
+        let can_be_banned = standing != Some(Standing::Exempt);
+        if can_be_banned && self.is_banned(address, now) {
+            return Err(Reason::Banned);
+        }
+        let standing = standing.ok_or(Reason::Acl)?;
+        let mut permit = self.admit_by_limits(client, standing, now)?;
+        if can_be_banned {
+            permit.place = Some(self.roll.enter(self.client(address)));
+            // Whoever was banned since the first look was not on the roll to be told.
+            if self.is_banned(address, now) {
+                return Err(Reason::Banned);
+            }
+        }
+        Ok(permit)
+    }
+
+    fn admit_by_limits(
+        self: &Arc<Self>,
+        client: IpAddr,
+        standing: Standing,
+        now: Nanos,
+    ) -> Result<Permit, Reason> {
         let enforcement = self.enforcement(standing);
         let (client, violation) = match &self.ledger {
             Some(ledger) => {
-                let key = Addr16::from(client).prefix(self.ipv6_prefix);
+                let key = self.client(client.into());
                 let (client, violation) = ledger.admit(key, &self.total, enforcement, now)?;
                 (Some((key, client)), violation)
             }
@@ -100,7 +148,29 @@ impl Policy {
             client,
             standing,
             violation,
+            place: None,
         })
+    }
+
+    /// Tells everything that the client of this address has open to end, and answers how much that
+    /// is. To be called when it has been banned.
+    pub fn end(&self, address: Addr16) -> usize {
+        self.roll.end(self.client(address))
+    }
+
+    /// The bans that concern the client of this address.
+    pub fn bans_of(&self, address: Addr16, now: Nanos) -> Vec<Ban> {
+        self.bans.of(&self.suspect(address), now)
+    }
+
+    /// Whether neither limits nor bans concern this address.
+    pub fn is_exempt(&self, address: IpAddr) -> bool {
+        self.access.standing(address.to_canonical()) == Some(Standing::Exempt)
+    }
+
+    /// How many bits of an IPv6 address make a client.
+    pub fn ipv6_prefix(&self) -> u8 {
+        self.ipv6_prefix
     }
 
     /// Up to `max` clients that are held back now: a new connection or session of theirs would be
@@ -119,6 +189,10 @@ impl Policy {
         ledger.refused_clients(now, |client, reason, open| {
             // A listener that is full comes before all but the attempts.
             if is_full && reason != Reason::AttemptLimit {
+                return true;
+            }
+            // A ban comes before all limits, and others tell of it.
+            if self.is_banned(client, now) {
                 return true;
             }
             let scope = match (protocol, reason) {
@@ -141,7 +215,7 @@ impl Policy {
     /// before they came here. They count as if they had been refused here.
     pub fn count_refused(&self, client: Addr16, attempts: u64, now: Nanos) {
         if let Some(ledger) = &self.ledger {
-            ledger.count_refused(client.prefix(self.ipv6_prefix), attempts, now);
+            ledger.count_refused(self.client(client), attempts, now);
         }
     }
 
@@ -174,6 +248,22 @@ impl Policy {
         if let Some(ledger) = &self.ledger {
             ledger.forget_idle(now);
         }
+    }
+
+    fn is_banned(&self, address: Addr16, now: Nanos) -> bool {
+        self.bans.holds(&self.suspect(address), now)
+    }
+
+    fn suspect(&self, address: Addr16) -> Suspect {
+        Suspect {
+            address,
+            ipv6_prefix: self.ipv6_prefix,
+            listener: self.number,
+        }
+    }
+
+    fn client(&self, address: Addr16) -> Addr16 {
+        address.prefix(self.ipv6_prefix)
     }
 
     fn enforcement(&self, standing: Standing) -> Enforcement {

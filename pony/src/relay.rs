@@ -18,5 +18,5 @@ mod udp;
 
 pub use copy::broken;
 pub use end::{End, Side};
-pub use tcp::{Flow, relay_tcp};
+pub use tcp::{Flow, relay_tcp, reset};
 pub use udp::{LastActivity, ReplyPath, SessionRelay};

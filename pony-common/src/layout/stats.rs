@@ -98,7 +98,7 @@ impl Slot {
 /// How many slots each listener has in `STATS`.
 pub const SLOTS: u32 = SENT + 1;
 
-const REASONS: u32 = 6;
+const REASONS: u32 = 7;
 const _: () = assert!(REASONS as usize == Reason::ALL.len());
 const DROP: u32 = 1;
 const REPORT: u32 = DROP + REASONS;
@@ -120,7 +120,7 @@ mod tests {
             assert_eq!(slot.index(3), 3 * SLOTS + value);
         }
         assert_eq!(Slot::from_value(SLOTS), None);
-        assert_eq!(SLOTS, 14);
+        assert_eq!(SLOTS, 16);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub struct Config {
     /// `None`: no metrics and no health endpoint.
     pub metrics: Option<MetricsEndpoint>,
     pub guard: Guard,
+    pub admin: Admin,
     /// At least one, in the order of the file.
     pub listeners: Vec<Listener>,
 }
@@ -86,6 +87,26 @@ pub struct MetricsEndpoint {
     pub listen: HostPort,
     /// Begins with `/` and is none of the health paths.
     pub path: String,
+}
+
+/// How operators talk to the running daemon, and what they may do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Admin {
+    pub socket: ControlSocket,
+    /// How many bans there may be at once.
+    pub max_bans: u32,
+}
+
+/// Where the control socket is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum ControlSocket {
+    /// Nowhere.
+    Off,
+    /// In the usual place if that can be.
+    #[default]
+    Auto,
+    /// At this absolute path.
+    At(PathBuf),
 }
 
 /// Whether and where the kernel programs are attached, and what their maps hold.
@@ -283,6 +304,15 @@ impl Default for Guard {
             max_blocks: 16_384,
             instance: None,
             kernel_log: None,
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            socket: ControlSocket::Auto,
+            max_bans: 10_000,
         }
     }
 }

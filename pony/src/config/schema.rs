@@ -4,6 +4,7 @@
 //! concerns several blocks at once (names and addresses used twice) is in [`places`].
 
 mod access;
+mod admin;
 mod guard;
 mod limits;
 mod listener;
@@ -18,12 +19,19 @@ mod udp;
 use std::time::Duration;
 
 use super::document::EMPTY_REMEDY;
-use super::model::{Config, Guard};
+use super::model::{Admin, Config, Guard};
 use super::node::{Kind, Node};
 use super::problem::Complaint;
 use super::reader::{Context, Entry, Section};
 
-const KEYS: &[&str] = &["server", "logging", "metrics", "guard", "listeners"];
+const KEYS: &[&str] = &[
+    "server",
+    "logging",
+    "metrics",
+    "guard",
+    "admin",
+    "listeners",
+];
 
 /// Every block with its keys; `[]` stands for each entry of a list.
 pub(super) const SECTIONS: &[(&str, &[&str])] = &[
@@ -36,6 +44,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("metrics", metrics::KEYS),
     ("metrics.prometheus", metrics::PROMETHEUS_KEYS),
     ("guard", guard::KEYS),
+    ("admin", admin::KEYS),
     ("listeners[]", listener::KEYS),
     ("listeners[].rate_limits", limits::KEYS),
     ("listeners[].tcp", tcp::KEYS),
@@ -84,6 +93,9 @@ pub(super) fn check(root: &Node, context: &Context) -> Option<Config> {
     let guard = top
         .get("guard")
         .map_or_else(|| Some(Guard::default()), |entry| guard::check(&entry));
+    let admin = top
+        .get("admin")
+        .map_or_else(|| Some(Admin::default()), |entry| admin::check(&entry));
     let listeners = listener::check_all(&top, &mut places);
     let v6_only = places.check();
 
@@ -92,6 +104,7 @@ pub(super) fn check(root: &Node, context: &Context) -> Option<Config> {
         logging: logging.unwrap_or_default(),
         metrics: metrics.flatten(),
         guard: guard?,
+        admin: admin?,
         listeners: listeners?,
     };
     for (index, listener) in config.listeners.iter_mut().enumerate() {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 
+mod admin;
 mod files;
 mod lists;
 mod places;
@@ -14,7 +15,7 @@ mod warnings;
 mod wrong;
 
 /// A file that loads without warnings: one line for each key that the tests change.
-const BASE: [(&str, &str); 15] = [
+const BASE: [(&str, &str); 16] = [
     ("server", "server: {name: here}"),
     ("logging", "logging: {stdout: {enabled: true}}"),
     ("metrics", "metrics:"),
@@ -30,6 +31,7 @@ const BASE: [(&str, &str); 15] = [
     ("rate_limits", "  rate_limits:"),
     ("tcp", "  tcp:"),
     ("udp", "  udp:"),
+    ("admin", "admin:"),
 ];
 
 const FILE: &str = "pony.yaml";

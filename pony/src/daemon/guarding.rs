@@ -2,8 +2,10 @@
 //!
 //! A task goes round ten times a second, and at once when a client is free again: what the guard
 //! reports becomes log lines and attempts; whom the policy refuses by what only the daemon knows is
-//! blocked in the kernel, for as long as that holds. The metrics read what the guard counted when
+//! blocked in the kernel, for as long as that holds, and so is who is banned. The metrics read what the guard counted when
 //! they are asked for.
+
+mod banned;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,19 +18,21 @@ use pony_common::{
 use prometheus::IntGauge;
 use tokio::{
     select,
-    sync::Notify,
+    sync::{Notify, mpsc, oneshot},
     task::{JoinHandle, spawn_blocking},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
+use self::banned::Banned;
 use super::{Bound, StartError};
 use crate::{
+    admin::Rounds,
     config::{self, Protocol},
     kernel::{self, Blocks, Counters, Events, Guard, Report, Wanted},
     listen::Service,
     observe::{GuardMetrics, Metrics},
-    policy::Held,
+    policy::{BanList, Held},
     sys,
 };
 
@@ -37,17 +41,20 @@ pub(super) struct Guarding {
     stop: CancellationToken,
     task: JoinHandle<()>,
     refresh: Arc<Refresh>,
+    rounds: Rounds,
     _guard: Guard,
 }
 
 impl Guarding {
     /// Starts the guard as the configuration wants; `None` without one. `freed` is notified when a
-    /// client is free again that was held back for what it has open.
+    /// client is free again that was held back for what it has open. The clients in `bans` are
+    /// blocked.
     pub(super) async fn start(
         config: &config::Guard,
         bound: &[Bound],
         metrics: &Metrics,
         freed: Arc<Notify>,
+        bans: &Arc<BanList>,
     ) -> Result<Option<Self>, StartError> {
         let listeners: Vec<_> = bound.iter().map(Bound::guard_listener).collect();
         let Some(mut guard) = kernel::start(config, &listeners).await? else {
@@ -63,20 +70,30 @@ impl Guarding {
         refresh.metrics.generation.set(gauge(guard.generation()));
         let refreshing = Arc::clone(&refresh);
         metrics.refresh_with(move || refreshing.run());
+        let prefixes = bound.iter().map(|bound| bound.service.policy.ipv6_prefix());
         let round = Round {
             services: bound.iter().map(Bound::service).collect(),
+            banned: Banned::new(Arc::clone(bans), prefixes.collect()),
             events: guard.take_events(),
             blocks: guard.take_blocks(),
             most: usize::try_from(config.max_blocks).unwrap_or(usize::MAX),
             blocked: refresh.metrics.blocks.clone(),
         };
         let stop = CancellationToken::new();
+        let (rounds, asked) = mpsc::channel(MOST_ASKED);
+        let bells = Bells { freed, asked };
         Ok(Some(Self {
-            task: tokio::spawn(go_round(round, freed, stop.clone())),
+            task: tokio::spawn(go_round(round, bells, stop.clone())),
             stop,
             refresh,
+            rounds,
             _guard: guard,
         }))
+    }
+
+    /// For whoever wants to know that the guard has been told of a change.
+    pub(super) fn rounds(&self) -> Rounds {
+        self.rounds.clone()
     }
 
     /// Ends everything; what the guard has counted is in the metrics then.
@@ -125,20 +142,35 @@ impl Refresh {
     }
 }
 
+/// What makes a round begin early.
+struct Bells {
+    /// A client is free again.
+    freed: Arc<Notify>,
+    /// Somebody waits for the end of a round that begins now.
+    asked: mpsc::Receiver<oneshot::Sender<()>>,
+}
+
 /// Goes round until it is stopped, and then takes all blocks back.
-async fn go_round(mut round: Round, freed: Arc<Notify>, stop: CancellationToken) {
+async fn go_round(mut round: Round, mut bells: Bells, stop: CancellationToken) {
+    let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
     loop {
         let Some((went, pause)) = turn(round).await else {
             return;
         };
         round = went;
+        for asker in waiting.drain(..) {
+            // Who waits no longer need not be told.
+            asker.send(()).ok();
+        }
         select! {
             () = stop.cancelled() => break,
-            () = freed.notified() => {}
+            () = bells.freed.notified() => {}
+            Some(asker) = bells.asked.recv() => waiting.push(asker),
             () = sleep(pause) => {}
         }
         // Not one round for each of many clients that leave together.
         sleep(BURST).await;
+        waiting.extend(std::iter::from_fn(|| bells.asked.try_recv().ok()));
     }
     // At worst the blocks end by themselves.
     drop(spawn_blocking(move || round.end()).await);
@@ -156,6 +188,7 @@ async fn turn(mut round: Round) -> Option<(Round, Duration)> {
 /// What is done in a round.
 struct Round {
     services: Vec<Arc<Service>>,
+    banned: Banned,
     events: Option<Events>,
     blocks: Option<Blocks>,
     /// How many clients may be blocked.
@@ -168,7 +201,8 @@ impl Round {
     fn go(&mut self, now: Nanos) -> Duration {
         self.hear(now);
         let mut next = now.saturating_add(PAUSE);
-        let mut wanted = Vec::new();
+        // First, as they come first: if there is no room for all, the limits go without.
+        let mut wanted = self.banned.wanted(now).to_vec();
         for (listener, service) in (0..).zip(&self.services) {
             let protocol = service.config.protocol;
             for held in service.policy.held_back(protocol, now, self.most) {
@@ -277,6 +311,8 @@ fn gauge(value: u64) -> i64 {
 const PAUSE: Nanos = Nanos::from_millis(100);
 /// The shortest time between two rounds.
 const BURST: Duration = Duration::from_millis(1);
+/// More operators wait their turn.
+const MOST_ASKED: usize = 64;
 /// More than the ring buffer holds are not taken in one round.
 const MOST_EVENTS: usize = 8_192;
 

@@ -2,7 +2,8 @@
 //!
 //! What always holds: a block ends by itself soon after the daemon stops renewing it; there are
 //! never more than the map has room for, and who finds no room is refused by the daemon itself;
-//! what the kernel refused for a block is told exactly once.
+//! what the kernel refused for a block is told exactly once, unless it is for a ban, which comes
+//! before all that is counted by client.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,8 +13,8 @@ use aya::{
 };
 use pony_common::{
     layout::{
-        block::{Block, BlockKey, Scope},
-        settings::BLOCKS_ONE,
+        block::{ALL_LISTENERS, Block, BlockKey, Scope},
+        settings::{BLOCKS_ALL, BLOCKS_ONE},
     },
     names,
     reason::Reason,
@@ -27,7 +28,7 @@ use super::{error::StartError, object, settings::SettingsMap};
 pub struct Wanted {
     /// Which client, and on which listener.
     pub key: BlockKey,
-    /// The limit that it is over.
+    /// The limit that it is over, or that it is banned.
     pub reason: Reason,
     /// Which of its packets.
     pub scope: Scope,
@@ -88,8 +89,9 @@ trait Table {
     /// Whether there was room.
     fn put(&mut self, key: &BlockKey, block: Block) -> bool;
     fn remove(&mut self, key: &BlockKey);
-    /// Whether there are any at all. Told before the first one comes and after the last one went.
-    fn set_any(&mut self, any: bool);
+    /// Which kinds there are, as in the settings. Told before the first one of a kind comes and after
+    /// the last one went.
+    fn set_kinds(&mut self, kinds: u32);
 }
 
 struct BlockMap {
@@ -111,10 +113,9 @@ impl Table for BlockMap {
         let _absent: Result<(), MapError> = self.map.remove(key);
     }
 
-    fn set_any(&mut self, any: bool) {
-        let blocks = if any { BLOCKS_ONE } else { 0 };
+    fn set_kinds(&mut self, kinds: u32) {
         // At worst the kernel looks for blocks where none are, or refuses nothing for them.
-        let _unchanged: Result<(), MapError> = self.settings.set_blocks(blocks);
+        let _unchanged: Result<(), MapError> = self.settings.set_blocks(kinds);
     }
 }
 
@@ -122,6 +123,8 @@ impl Table for BlockMap {
 struct Known {
     most: usize,
     present: HashMap<BlockKey, Present>,
+    /// Those that the table was told.
+    kinds: u32,
     /// Counts updates.
     round: u64,
 }
@@ -141,6 +144,7 @@ impl Known {
         Self {
             most: usize::try_from(most).unwrap_or(usize::MAX),
             present: HashMap::new(),
+            kinds: 0,
             round: 0,
         }
     }
@@ -172,30 +176,26 @@ impl Known {
     }
 
     fn remove_unwanted(&mut self, table: &mut impl Table, refused: &mut Vec<Refused>) {
-        if self.present.is_empty() {
-            return;
-        }
         let round = self.round;
+        let mut kinds = 0;
         self.present.retain(|key, present| {
             let is_wanted = present.round == round;
-            if !is_wanted {
-                refused.extend(present.tell(key, table.get(key)));
+            if is_wanted {
+                kinds |= kind(key);
+            } else {
+                refused.extend(present.tell(key, present.look(table, key)));
                 table.remove(key);
             }
             is_wanted
         });
-        if self.present.is_empty() {
-            table.set_any(false);
-        }
+        self.set_kinds(table, kinds);
     }
 
     fn add(&mut self, table: &mut impl Table, wanted: &Wanted, now: Nanos) {
         if self.present.len() >= self.most {
             return;
         }
-        if self.present.is_empty() {
-            table.set_any(true);
-        }
+        self.set_kinds(table, self.kinds | kind(&wanted.key));
         let present = Present {
             reason: wanted.reason,
             scope: wanted.scope,
@@ -207,24 +207,42 @@ impl Known {
             self.present.insert(wanted.key, present);
         }
     }
+
+    fn set_kinds(&mut self, table: &mut impl Table, kinds: u32) {
+        if kinds != self.kinds {
+            self.kinds = kinds;
+            table.set_kinds(kinds);
+        }
+    }
 }
 
 impl Present {
     /// Renews the block where that is due.
     fn keep(&mut self, table: &mut impl Table, wanted: &Wanted, now: Nanos) -> Option<Refused> {
-        let found = table.get(&wanted.key);
+        let found = self.look(table, &wanted.key);
+        let is_gone = found.is_none() && self.is_counted();
         let refused = self.tell(&wanted.key, found);
         let until = lease(wanted, now);
         let is_due = self.until.saturating_sub(now) < RENEWAL;
         let is_other = (self.reason, self.scope) != (wanted.reason, wanted.scope);
         // One that ends earlier than it was thought to would refuse what is allowed.
-        if found.is_none() || is_due || is_other || until < self.until {
+        if is_gone || is_due || is_other || until < self.until {
             (self.reason, self.scope, self.until) = (wanted.reason, wanted.scope, until);
             // What the kernel counts between the reading above and this is lost: microseconds,
             // twice a second.
             table.put(&wanted.key, self.block(self.told));
         }
         refused
+    }
+
+    /// Whether it matters what was refused for it.
+    fn is_counted(&self) -> bool {
+        self.reason != Reason::Banned
+    }
+
+    /// Bans are not even looked at: there may be ten thousand, ten times a second.
+    fn look(&self, table: &impl Table, key: &BlockKey) -> Option<Block> {
+        self.is_counted().then(|| table.get(key)).flatten()
     }
 
     fn tell(&mut self, key: &BlockKey, found: Option<Block>) -> Option<Refused> {
@@ -244,6 +262,14 @@ impl Present {
             reason: self.reason as u32,
             scope: self.scope as u32,
         }
+    }
+}
+
+/// The bit of the settings that makes the kernel look for it.
+fn kind(key: &BlockKey) -> u32 {
+    match key.listener {
+        ALL_LISTENERS => BLOCKS_ALL,
+        _ => BLOCKS_ONE,
     }
 }
 

@@ -5,8 +5,6 @@
 //! is replaced by the next one of its name. Only the owner may look inside. Nothing here is needed
 //! for the guard to work.
 
-mod names;
-
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
     io::{self, ErrorKind},
@@ -25,6 +23,10 @@ use rustix::{
 use tracing::warn;
 
 use super::error::explain;
+use crate::instance;
+
+/// The end of the name of a directory that is being filled; no instance's name has it.
+const UNFINISHED: &str = "~";
 
 /// Why nothing could be pinned.
 #[derive(Debug, thiserror::Error)]
@@ -82,9 +84,9 @@ impl Pins {
         make_directory(&base)?;
         let _others_wait = lock_base(&base, File::try_lock)?;
 
-        let goal = base.join(names::to_directory(name));
+        let goal = base.join(instance::to_file_name(name));
         clear(&goal, name)?;
-        let path = base.join(names::to_directory(name) + names::UNFINISHED);
+        let path = base.join(instance::to_file_name(name) + UNFINISHED);
         clear(&path, name)?;
         make_directory(&path)?;
         let lock = open(&path)?;
@@ -138,7 +140,7 @@ pub(super) fn find(file_system: &Path) -> Result<Vec<Found>, PinsError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(&base).map_err(io_error("list", &base))? {
         let entry = entry.map_err(io_error("list", &base))?;
-        let Some(name) = names::from_directory(&entry.file_name()) else {
+        let Some(name) = instance::from_file_name(&entry.file_name()) else {
             continue;
         };
         let path = entry.path();

@@ -13,7 +13,7 @@ use super::service::{Service, canonical};
 use crate::{
     observe::ErrorKind,
     policy::Permit,
-    relay::{End, Flow, Side, broken, relay_tcp},
+    relay::{End, Flow, Side, broken, relay_tcp, reset},
     target::{ConnectError, connect_tcp},
 };
 
@@ -56,6 +56,11 @@ async fn serve_flow(service: Arc<Service>, client: TcpStream, address: SocketAdd
         () = service.gates.cut.cancelled() => {
             return record.close(End::Cut.error());
         }
+        () = permit.banned() => {
+            reset(&client);
+            record.banned();
+            return record.close(End::Banned.error());
+        }
         error = broken(&client) => {
             return record.close(End::Broken(Side::Client, error).error());
         }
@@ -86,8 +91,10 @@ async fn serve_flow(service: Arc<Service>, client: TcpStream, address: SocketAdd
         cut,
     };
     let end = relay_tcp(&flow, client, target).await;
-    if matches!(end, End::OverBandwidth) {
-        record.over_bandwidth();
+    match end {
+        End::OverBandwidth => record.over_bandwidth(),
+        End::Banned => record.banned(),
+        _ => {}
     }
     record.close(end.error());
 }

@@ -67,7 +67,8 @@ impl Receiver {
     fn take(&self, datagram: &Datagram<'_>) {
         let client = canonical(datagram.from);
         let now = sys::now();
-        if let Some(session) = self.table.touch(client, now) {
+        let session = self.table.touch(client, now);
+        if let Some(session) = session.filter(|session| !session.is_banned()) {
             session.take(datagram);
         } else if !self.service.gates.stop.is_cancelled() {
             self.open(client, datagram);

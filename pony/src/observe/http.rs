@@ -1,35 +1,18 @@
 //! The HTTP endpoint for metrics and health.
 //!
-//! It may face anybody, so every client is bounded: how many there are, how long each may take
-//! to ask and to read, how large a request may be. It answers two kinds of question and never
-//! reads a body.
-//!
-//! What always holds: no client keeps another one, or the end of the daemon, waiting. When all
-//! places are taken the oldest connection makes room, so a probe is answered also while somebody
-//! holds many connections open.
+//! It answers two kinds of question, whatever the method, and never reads a body.
 
-mod answer;
+use std::sync::Arc;
 
-use std::{
-    collections::VecDeque,
-    convert::Infallible,
-    io,
-    pin::pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::{AbortHandle, JoinSet},
-    time::{sleep, timeout},
-};
+use hyper::{Request, StatusCode, body::Incoming, header::HeaderValue};
+use tokio::{net::TcpListener, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-use self::answer::Answers;
-use super::{health::Health, metrics::Metrics, throttle::Throttle};
+use super::{
+    health::{Health, Readiness},
+    metrics::Metrics,
+};
+use crate::http::{self, Answer, BOUNDS, Bounds, JSON, TEXT, answer, failed};
 
 /// Serves metrics at `path` and health beside it until `stop` is cancelled.
 pub async fn serve(
@@ -39,134 +22,96 @@ pub async fn serve(
     health: Arc<Health>,
     stop: CancellationToken,
 ) {
-    let answers = Arc::new(Answers::new(path, metrics, health));
+    let answers = Answers {
+        path,
+        metrics,
+        health,
+    };
     serve_within(BOUNDS, listener, answers, stop).await;
 }
 
 async fn serve_within(
     bounds: Bounds,
     listener: TcpListener,
-    answers: Arc<Answers>,
+    answers: Answers,
     stop: CancellationToken,
 ) {
-    let failures = Throttle::new();
-    let mut clients = Clients::new(bounds);
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((client, _)) => clients.add(client, &answers, &stop),
-            Err(error) => pause_after(&error, &failures).await,
-        }
+    http::serve("metrics", bounds, listener, Arc::new(answers), stop).await;
+}
+
+/// Everything that answers are made from.
+struct Answers {
+    path: String,
+    metrics: Metrics,
+    health: Arc<Health>,
+}
+
+impl http::Answers for Answers {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        self.to(request.uri().path()).await
     }
-    drop(listener);
-    clients.end().await;
 }
 
-/// What a client may take from us.
-#[derive(Clone, Copy)]
-struct Bounds {
-    /// So many clients at once.
-    clients: usize,
-    /// How long a client may take to send a request, and how long it may be silent between two.
-    patience: Duration,
-    /// No connection lasts longer.
-    longest: Duration,
-    /// How long a client that must leave may go on reading.
-    farewell: Duration,
-}
-
-const BOUNDS: Bounds = Bounds {
-    clients: 64,
-    patience: Duration::from_secs(10),
-    longest: Duration::from_mins(1),
-    farewell: Duration::from_millis(500),
-};
-
-/// The open connections, oldest first.
-struct Clients {
-    bounds: Bounds,
-    tasks: JoinSet<()>,
-    order: VecDeque<AbortHandle>,
-}
-
-impl Clients {
-    fn new(bounds: Bounds) -> Self {
-        Self {
-            bounds,
-            tasks: JoinSet::new(),
-            order: VecDeque::new(),
+impl Answers {
+    async fn to(&self, path: &str) -> Answer {
+        match path {
+            "/health" | "/healthz" => answer(StatusCode::OK, JSON, HEALTHY),
+            "/ready" => self.readiness(),
+            path if path == self.path => self.metrics().await,
+            _ => not_found(),
         }
     }
 
-    /// Serves one more client; the oldest one leaves when there are too many.
-    fn add(&mut self, client: TcpStream, answers: &Arc<Answers>, stop: &CancellationToken) {
-        while self.tasks.try_join_next().is_some() {}
-        self.order.retain(|task| !task.is_finished());
-        if self.order.len() >= self.bounds.clients
-            && let Some(oldest) = self.order.pop_front()
-        {
-            oldest.abort();
+    fn readiness(&self) -> Answer {
+        match self.health.readiness() {
+            Readiness::Ready => answer(StatusCode::OK, JSON, READY),
+            Readiness::Stopping => not_ready("stopping", &[]),
+            Readiness::Unbound(listeners) => not_ready("listeners not bound", &listeners),
         }
-        let task = converse(self.bounds, client, Arc::clone(answers), stop.clone());
-        self.order.push_back(self.tasks.spawn(task));
     }
 
-    /// Lets everybody read to the end who does so soon.
-    async fn end(mut self) {
-        let all = async { while self.tasks.join_next().await.is_some() {} };
-        // Those who are left are cut when the set is dropped.
-        timeout(self.bounds.farewell, all).await.ok();
+    /// Reading `/proc` and the kernel's counters may block, so it has a thread of its own.
+    async fn metrics(&self) -> Answer {
+        let metrics = self.metrics.clone();
+        match spawn_blocking(move || metrics.render()).await {
+            Ok(Ok(text)) => answer(StatusCode::OK, METRICS, text),
+            Ok(Err(error)) => failed(&error.to_string()),
+            Err(error) => failed(&error.to_string()),
+        }
     }
 }
 
-/// Answers the requests of one connection.
-async fn converse(
-    bounds: Bounds,
-    client: TcpStream,
-    answers: Arc<Answers>,
-    stop: CancellationToken,
-) {
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let answers = Arc::clone(&answers);
-        async move { Ok::<_, Infallible>(answers.to(request.uri().path()).await) }
-    });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(bounds.patience)
-        .max_buf_size(MAX_REQUEST);
-    let mut conversation = pin!(http.serve_connection(TokioIo::new(client), service));
-    tokio::select! {
-        // A client that breaks off or talks nonsense is its own affair.
-        _ended = conversation.as_mut() => return,
-        () = stop.cancelled() => {}
-        () = sleep(bounds.longest) => {}
-    }
-    conversation.as_mut().graceful_shutdown();
-    timeout(bounds.farewell, conversation).await.ok();
+/// Why clients should not be sent here.
+#[derive(serde::Serialize)]
+struct NotReady<'a> {
+    status: &'static str,
+    service: &'static str,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    listeners: &'a [&'a str],
 }
 
-/// Waits before the next `accept` when resources ran out; the client stays in the backlog, so
-/// an immediate retry would fail again.
-async fn pause_after(error: &io::Error, failures: &Throttle) {
-    if let Some(suppressed) = failures.allow(Instant::now()) {
-        tracing::warn!(%error, suppressed, "metrics server failed to accept");
-    }
-    if matches!(
-        error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
-    ) {
-        sleep(PAUSE).await;
+fn not_ready(reason: &'static str, listeners: &[Arc<str>]) -> Answer {
+    let listeners: Vec<&str> = listeners.iter().map(AsRef::as_ref).collect();
+    let body = NotReady {
+        status: "not ready",
+        service: "packetpony",
+        reason,
+        listeners: &listeners,
+    };
+    match serde_json::to_vec(&body) {
+        Ok(body) => answer(StatusCode::SERVICE_UNAVAILABLE, JSON, body),
+        Err(error) => failed(&error.to_string()),
     }
 }
 
-/// The largest head of a request, in bytes.
-const MAX_REQUEST: usize = 16 << 10;
-/// How long accepting rests when resources ran out.
-const PAUSE: Duration = Duration::from_millis(50);
+fn not_found() -> Answer {
+    answer(StatusCode::NOT_FOUND, TEXT, "404 page not found\n")
+}
+
+const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const HEALTHY: &str = r#"{"status":"healthy","service":"packetpony"}"#;
+const READY: &str = r#"{"status":"ready","service":"packetpony"}"#;
 
 #[cfg(test)]
 mod tests;

@@ -38,6 +38,7 @@ struct Inner {
     registry: Registry,
     families: Families,
     loaded_at: IntGauge,
+    bans: IntGauge,
     listeners: Mutex<Listeners>,
     refresh: Mutex<Vec<Refresh>>,
 }
@@ -58,11 +59,14 @@ impl Metrics {
             "Unix time of the last successful load of the configuration",
         )?;
         registry.register(Box::new(loaded_at.clone()))?;
+        let bans = IntGauge::new("packetpony_bans", "Bans by hand that hold now")?;
+        registry.register(Box::new(bans.clone()))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let inner = Inner {
             registry,
             families,
             loaded_at,
+            bans,
             listeners: Mutex::default(),
             refresh: Mutex::default(),
         };
@@ -90,6 +94,12 @@ impl Metrics {
     /// Has `refresh` called before anything is shown, for metrics that are counted elsewhere.
     pub fn refresh_with(&self, refresh: impl Fn() + Send + Sync + 'static) {
         self.inner.refresh().push(Box::new(refresh));
+    }
+
+    /// Has `count` say how many bans there are, whenever that is asked for.
+    pub fn count_bans_with(&self, count: impl Fn() -> usize + Send + Sync + 'static) {
+        let bans = self.inner.bans.clone();
+        self.refresh_with(move || bans.set(i64::try_from(count()).unwrap_or(i64::MAX)));
     }
 
     /// The configuration was loaded at this time.

@@ -106,6 +106,11 @@ impl FlowRecord {
         self.recorder.over_bandwidth(self.client());
     }
 
+    /// It ends because its client was banned.
+    pub fn banned(&self) {
+        self.recorder.metrics.limit_hit(Reason::Banned);
+    }
+
     /// A datagram of `len` bytes is longer than `longest`.
     pub fn too_long(&self, len: usize, longest: usize) {
         self.recorder.too_long(len, longest);

@@ -36,6 +36,7 @@ struct Throttles {
     violated: Throttle,
     over_bandwidth: Throttle,
     malformed: Throttle,
+    banned: Throttle,
     accept: Throttle,
     connect: Throttle,
     too_long: Throttle,
@@ -88,6 +89,10 @@ impl Recorder {
     fn refusal(&self, reason: Reason) -> (&Throttle, &'static str) {
         match reason {
             Reason::Acl => (&self.throttles.denied, "Connection denied by ACL"),
+            Reason::Banned => (
+                &self.throttles.banned,
+                "Connection denied: client is banned",
+            ),
             Reason::Malformed => (&self.throttles.malformed, "Packet dropped: malformed"),
             _ => (&self.throttles.limited, "Connection denied by rate limit"),
         }

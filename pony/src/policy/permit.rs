@@ -1,6 +1,6 @@
 //! What an admitted connection or session holds: its place, and the right to move bytes.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, future::pending, sync::Arc};
 
 use pony_common::{
     addr::Addr16,
@@ -13,6 +13,7 @@ use super::{
     Policy,
     access::Standing,
     ledger::{Client, Ledger, lock},
+    roll::Place,
     usage::Usage,
 };
 
@@ -24,12 +25,27 @@ pub struct Permit {
     pub(super) client: Option<(Addr16, Arc<Client>)>,
     pub(super) standing: Standing,
     pub(super) violation: Option<Reason>,
+    /// `None` if its client cannot be banned.
+    pub(super) place: Option<Place>,
 }
 
 impl Permit {
     /// The limit for which it would have been refused, had the action not been `log_only`.
     pub fn violation(&self) -> Option<Reason> {
         self.violation
+    }
+
+    /// Whether its client has been banned since it came in. Nothing of it may move any more then.
+    pub fn is_banned(&self) -> bool {
+        self.place.as_ref().is_some_and(Place::is_over)
+    }
+
+    /// Waits until its client is banned.
+    pub async fn banned(&self) {
+        match &self.place {
+            Some(place) => place.over().await,
+            None => pending().await,
+        }
     }
 
     /// Whether its bytes are counted. If not, [`Permit::charge`] grants everything unasked.

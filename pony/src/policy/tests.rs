@@ -1,3 +1,4 @@
+mod bans;
 mod counts;
 mod held;
 

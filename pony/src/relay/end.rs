@@ -35,6 +35,8 @@ pub enum End {
     OverBandwidth,
     /// We are stopping and the time for flows to end by themselves is over.
     Cut,
+    /// Its client was banned.
+    Banned,
     /// The connection to this side broke.
     Broken(Side, io::Error),
 }
@@ -53,6 +55,7 @@ impl End {
             )),
             Self::OverBandwidth => Some("bandwidth limit exceeded".to_owned()),
             Self::Cut => Some("cut: PacketPony is stopping".to_owned()),
+            Self::Banned => Some("banned by the operator".to_owned()),
             Self::Broken(side, error) => Some(format!("{side}: {error}")),
         }
     }

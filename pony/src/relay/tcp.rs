@@ -45,13 +45,15 @@ pub struct Flow<'a> {
 pub async fn relay_tcp(flow: &Flow<'_>, mut client: TcpStream, mut target: TcpStream) -> End {
     let end = flow.run(&mut client, &mut target).await;
     match &end {
-        End::Broken(..) => {
+        // A peer must not take a ban for an ordinary end of what it was sent.
+        End::Broken(..) | End::Banned => {
             reset(&client);
             reset(&target);
         }
         End::OverBandwidth => select! {
             () = linger(client, target) => {}
             () = flow.cut.cancelled() => {}
+            () = flow.permit.banned() => {}
         },
         End::Finished | End::Idle(_) | End::ReadTimeout(..) | End::WriteTimeout(..) | End::Cut => {}
     }
@@ -93,6 +95,8 @@ impl Flow<'_> {
         };
         select! {
             biased;
+            // First, so that nothing moves any more.
+            () = self.permit.banned() => End::Banned,
             end = both => end,
             () = self.cut.cancelled() => End::Cut,
             end = self.expired(&up_progress, &down_progress) => end,
@@ -198,7 +202,7 @@ async fn last_words<T>(
 }
 
 /// Makes the coming close a reset, so that the peer learns that this was not an ordinary end.
-fn reset(stream: &TcpStream) {
+pub fn reset(stream: &TcpStream) {
     // A failure means that the connection is gone, which is what the reset is for.
     drop(SockRef::from(stream).set_linger(Some(Duration::ZERO)));
 }

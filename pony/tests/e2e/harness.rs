@@ -14,14 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-#[allow(
-    unused_imports,
-    reason = "only the tests in network namespaces name it"
-)]
-pub(crate) use self::launch::Finished;
 pub(crate) use self::{
     entry::Entry,
-    launch::{Launch, pony},
+    launch::{Finished, Launch, pony},
     process::Pony,
     resolver::NameServer,
 };

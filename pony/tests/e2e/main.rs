@@ -8,7 +8,9 @@
 
 mod harness;
 
+mod bans;
 mod cli;
+mod control;
 mod families;
 mod limits;
 mod logs;

@@ -1,7 +1,8 @@
 //! The clients for people.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, ops::Range};
 
+use super::super::output::table;
 use crate::kernel::{ClientUse, Clients, Recent, Unit};
 
 /// A line for each client, and what was left out.
@@ -11,7 +12,7 @@ pub(super) fn text(clients: &Clients) -> String {
     }
     let mut rows = vec![HEAD.map(str::to_owned)];
     rows.extend(clients.clients.iter().map(cells));
-    let mut text = aligned(&rows);
+    let mut text = table(&rows, NUMBERS);
     let shown = clients.clients.len();
     if shown < clients.total {
         let total = clients.total;
@@ -33,7 +34,7 @@ const HEAD: [&str; COLUMNS] = [
     "WINDOW",
 ];
 /// Numbers stand at the right.
-const NUMBERS: std::ops::Range<usize> = 2..7;
+const NUMBERS: Range<usize> = 2..7;
 
 fn cells(client: &ClientUse) -> [String; COLUMNS] {
     [
@@ -59,30 +60,6 @@ fn window(recent: Recent) -> String {
         Unit::Attempts => format!("{used} of {limit} in {window:?}"),
         Unit::Bytes => format!("{} of {} in {window:?}", bytes(used), bytes(limit)),
     }
-}
-
-fn aligned(rows: &[[String; COLUMNS]]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.max().unwrap_or(0)
-    };
-    let widths: [usize; COLUMNS] = std::array::from_fn(width);
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(widths).enumerate();
-        let cells: Vec<_> = cells
-            .map(|(column, (cell, width))| {
-                if NUMBERS.contains(&column) {
-                    format!("{cell:>width$}")
-                } else {
-                    format!("{cell:<width$}")
-                }
-            })
-            .collect();
-        text += cells.join("  ").trim_end();
-        text.push('\n');
-    }
-    text
 }
 
 /// Three digits and a unit, which is a power of 1024 as in the configuration.

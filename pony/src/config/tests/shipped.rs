@@ -116,6 +116,7 @@ fn the_full_file_shows_the_defaults_of_optional_keys() {
     );
     assert_eq!(config.server.resolve_ttl, defaults.server.resolve_ttl);
     assert_eq!(config.guard, defaults.guard);
+    assert_eq!(config.admin, defaults.admin);
     let [web, dns] = &config.listeners[..] else {
         panic!("two listeners")
     };

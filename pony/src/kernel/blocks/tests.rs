@@ -1,3 +1,5 @@
+use std::cell::Cell;
+
 use pony_common::addr::Addr16;
 
 use super::*;
@@ -6,18 +8,23 @@ use super::*;
 #[derive(Default)]
 struct Fake {
     blocks: HashMap<BlockKey, Block>,
-    any: bool,
+    kinds: u32,
+    looks: Cell<usize>,
     puts: usize,
     is_full: bool,
 }
 
 impl Table for Fake {
     fn get(&self, key: &BlockKey) -> Option<Block> {
+        self.looks.update(|looks| looks + 1);
         self.blocks.get(key).copied()
     }
 
     fn put(&mut self, key: &BlockKey, block: Block) -> bool {
-        assert!(self.any, "the kernel does not look into the map yet");
+        assert!(
+            self.kinds & kind(key) != 0,
+            "the kernel does not look into the map yet"
+        );
         if self.is_full {
             return false;
         }
@@ -27,13 +34,14 @@ impl Table for Fake {
     }
 
     fn remove(&mut self, key: &BlockKey) {
-        assert!(self.any);
+        assert!(self.kinds & kind(key) != 0);
         self.blocks.remove(key);
     }
 
-    fn set_any(&mut self, any: bool) {
-        assert!(any || self.blocks.is_empty());
-        self.any = any;
+    fn set_kinds(&mut self, kinds: u32) {
+        let there = self.blocks.keys().fold(0, |all, key| all | kind(key));
+        assert_eq!(there & !kinds, 0, "the kernel overlooks some");
+        self.kinds = kinds;
     }
 }
 
@@ -68,7 +76,7 @@ fn blocks_come_and_go_as_they_are_wanted() {
     let (mut known, mut table) = (Known::new(10), Fake::default());
     known.update(&mut table, [wanted(1), wanted(2)].into_iter(), at(0));
     assert_eq!(table.blocks.len(), 2);
-    assert!(table.any);
+    assert_eq!(table.kinds, BLOCKS_ONE);
     let block = table.blocks[&key(1)];
     assert_eq!(block.until, at(1_000));
     assert_eq!(block.reason, Reason::ConnectionLimit as u32);
@@ -80,7 +88,7 @@ fn blocks_come_and_go_as_they_are_wanted() {
     assert_eq!(left, [2, 3]);
 
     known.update(&mut table, [].into_iter(), at(200));
-    assert!(table.blocks.is_empty() && !table.any);
+    assert!(table.blocks.is_empty() && table.kinds == 0);
     assert!(known.present.is_empty());
 }
 
@@ -174,4 +182,45 @@ fn a_block_that_somebody_removed_comes_back() {
     table.blocks.clear();
     known.update(&mut table, [wanted(1)].into_iter(), at(100));
     assert_eq!(table.blocks[&key(1)].refused, 0);
+}
+
+fn ban(last: u8, listener: u32) -> Wanted {
+    Wanted {
+        key: BlockKey {
+            listener,
+            client: key(last).client,
+        },
+        reason: Reason::Banned,
+        scope: Scope::All,
+        until: Nanos::MAX,
+    }
+}
+
+#[test]
+fn the_kernel_looks_for_the_kinds_of_blocks_that_there_are() {
+    let (mut known, mut table) = (Known::new(10), Fake::default());
+    let mut kinds = |wanted: &[Wanted], millis| {
+        known.update(&mut table, wanted.iter().copied(), at(millis));
+        table.kinds
+    };
+    assert_eq!(kinds(&[ban(1, ALL_LISTENERS)], 0), BLOCKS_ALL);
+    let both = [ban(1, ALL_LISTENERS), ban(2, 3)];
+    assert_eq!(kinds(&both, 100), BLOCKS_ONE | BLOCKS_ALL);
+    assert_eq!(kinds(&both[1..], 200), BLOCKS_ONE);
+    assert_eq!(kinds(&[], 300), 0);
+}
+
+#[test]
+fn a_ban_is_renewed_unseen_and_its_refusals_are_nobodys_attempts() {
+    let (mut known, mut table) = (Known::new(10), Fake::default());
+    for tick in 0..50 {
+        let refused = known.update(&mut table, [ban(1, 3)].into_iter(), at(tick * 100));
+        assert_eq!(refused, []);
+        table.refuse(&key(1), 5);
+        let left = table.blocks[&key(1)].until.saturating_sub(at(tick * 100));
+        assert!(left >= RENEWAL, "{tick}: {left:?}");
+    }
+    assert!(table.puts <= 10, "{}", table.puts);
+    assert_eq!(known.update(&mut table, [].into_iter(), at(5_000)), []);
+    assert_eq!(table.looks.get(), 0);
 }

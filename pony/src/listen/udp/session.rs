@@ -62,6 +62,11 @@ impl Session {
         })
     }
 
+    /// Whether its client has been banned. It is about to end then, and takes nothing any more.
+    pub(super) fn is_banned(&self) -> bool {
+        self.permit.is_banned()
+    }
+
     pub(super) fn activity(&self) -> &LastActivity {
         &self.activity
     }
@@ -93,6 +98,10 @@ impl Session {
         let error = select! {
             biased;
             () = cut.cancelled() => End::Cut.error(),
+            () = self.permit.banned() => {
+                self.record.banned();
+                End::Banned.error()
+            }
             end = self.serve() => end.err().map(|error| {
                 self.service.recorder.connect_failed(self.client.ip(), ErrorKind::SessionCreate, &error);
                 error.to_string()

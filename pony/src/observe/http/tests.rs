@@ -1,9 +1,10 @@
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
     task::JoinHandle,
-    time::error::Elapsed,
+    time::{error::Elapsed, timeout},
 };
 
 use super::*;
@@ -30,9 +31,12 @@ impl Server {
         let metrics = Metrics::new().unwrap();
         let health = Arc::new(Health::new(["web".into(), "dns".into()]));
         let stop = CancellationToken::new();
-        let path = "/metrics".to_owned();
-        let answers = Answers::new(path, metrics.clone(), Arc::clone(&health));
-        let served = serve_within(bounds, listener, Arc::new(answers), stop.clone());
+        let answers = Answers {
+            path: "/metrics".to_owned(),
+            metrics: metrics.clone(),
+            health: Arc::clone(&health),
+        };
+        let served = serve_within(bounds, listener, answers, stop.clone());
         let task = tokio::spawn(served);
         Self {
             address,

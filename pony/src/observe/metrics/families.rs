@@ -116,8 +116,10 @@ impl Families {
                 .map(|family| family.get_metric_with_label_values(&[name]))
                 .transpose()?,
             acl_drops: limits.acl_drops.get_metric_with_label_values(&[name])?,
-            limit_drops: by_reason(&limits.drops, name)?,
-            limit_violations: by_reason(&limits.violations, name)?,
+            limit_drops: by_reason(&limits.drops, name, |reason| {
+                reason.is_limit() || reason == Reason::Banned
+            })?,
+            limit_violations: by_reason(&limits.violations, name, Reason::is_limit)?,
             errors: by_error(&self.errors, name)?,
         })
     }
@@ -187,12 +189,16 @@ impl Limits {
     }
 }
 
-/// One counter per limit, in the order of [`Reason::ALL`].
-fn by_reason(family: &IntCounterVec, listener: &str) -> Result<Refusals, MetricsError> {
+/// One counter for each reason that the family has, in the order of [`Reason::ALL`]. The access list
+/// has a family of its own, and what is malformed only the guard refuses.
+fn by_reason(
+    family: &IntCounterVec,
+    listener: &str,
+    has: fn(Reason) -> bool,
+) -> Result<Refusals, MetricsError> {
     let mut counters = Vec::with_capacity(Reason::ALL.len());
     for reason in Reason::ALL {
-        // The access list has a family of its own, and what is malformed only the guard refuses.
-        let counter = (reason.is_limit())
+        let counter = has(reason)
             .then(|| family.get_metric_with_label_values(&[listener, reason.as_str()]))
             .transpose()?;
         counters.push(counter);

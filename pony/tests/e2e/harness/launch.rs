@@ -18,6 +18,7 @@ pub(crate) struct Launch {
     listeners: String,
     server: String,
     guard: String,
+    admin: String,
     logging: String,
     metrics: String,
     folder: TempDir,
@@ -40,6 +41,7 @@ impl Launch {
             listeners: entry.to_string(),
             server: String::new(),
             guard: "off".to_owned(),
+            admin: "socket: off".to_owned(),
             logging: String::new(),
             metrics: "127.0.0.1:0".to_owned(),
             folder: tempfile::tempdir().unwrap(),
@@ -81,6 +83,20 @@ impl Launch {
     #[allow(dead_code, reason = "only the tests in network namespaces do")]
     pub(crate) fn guard(mut self, mode: &str) -> Self {
         mode.clone_into(&mut self.guard);
+        self
+    }
+
+    /// A control socket in the test's folder.
+    pub(crate) fn control(self) -> Self {
+        let path = control_socket(self.folder.path());
+        self.admin(&format!("socket: {}", path.display()))
+    }
+
+    /// Other keys in `admin:` than one that switches the control socket off. The word `FOLDER` becomes
+    /// the test's folder.
+    pub(crate) fn admin(mut self, keys_and_values: &str) -> Self {
+        let folder = self.folder.path().display().to_string();
+        self.admin = keys_and_values.replace("FOLDER", &folder);
         self
     }
 
@@ -153,6 +169,7 @@ impl Launch {
         let Self {
             server,
             guard,
+            admin,
             logging,
             metrics,
             listeners,
@@ -162,11 +179,17 @@ impl Launch {
         format!(
             "server: {{ name: {name}{server} }}\n\
              guard: {{ mode: {guard} }}\n\
+             admin: {{ {admin} }}\n\
              logging: {{ stdout: {{ enabled: true, use_json: true }}{logging} }}\n\
              metrics: {{ prometheus: {{ enabled: true, listen_address: \"{metrics}\", path: /metrics }} }}\n\
              listeners:\n{listeners}"
         )
     }
+}
+
+/// Where a daemon with this folder has its control socket, if it has one of its own.
+pub(super) fn control_socket(folder: &Path) -> PathBuf {
+    folder.join("control.sock")
 }
 
 /// Where a daemon with this folder pins its maps, while it starts and after that.

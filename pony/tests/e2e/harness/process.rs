@@ -13,7 +13,11 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Entry, Launch, launch::pinned_as, wait_for};
+use super::{
+    Entry, Finished, Launch,
+    launch::{control_socket, pinned_as, pony},
+    wait_for,
+};
 
 /// A running process; killed when it is dropped.
 pub(crate) struct Pony {
@@ -153,6 +157,18 @@ impl Pony {
     /// A place for files of the test.
     pub(crate) fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
+    }
+
+    /// Its control socket, if it was launched with one.
+    pub(crate) fn control(&self) -> PathBuf {
+        control_socket(self.folder.path())
+    }
+
+    /// Runs `pony ban`, `unban` or `bans` with these words at its control socket.
+    #[track_caller]
+    pub(crate) fn ask(&self, words: &[&str]) -> Finished {
+        let socket = self.control();
+        pony(&[words, &["--socket", socket.to_str().unwrap()]].concat())
     }
 
     /// Everything it wrote so far.

@@ -1,4 +1,4 @@
-//! From the name of an instance to that of a directory, and back.
+//! From the name of an instance to that of its files and directories, and back.
 //!
 //! A path takes no slashes and a BPF file system no dots. Letters, digits, `-` and `_` stay as they
 //! are, every other character is written as its bytes, `%2E` for a dot: readable, and no two
@@ -6,29 +6,26 @@
 
 use std::{ffi::OsStr, fmt::Write as _};
 
-/// The end of the name of a directory that is being filled; no instance's name has it.
-pub(super) const UNFINISHED: &str = "~";
-
-/// The directory of an instance.
-pub(super) fn to_directory(name: &str) -> String {
-    let mut directory = String::with_capacity(name.len());
+/// What is called after an instance.
+pub(crate) fn to_file_name(name: &str) -> String {
+    let mut file = String::with_capacity(name.len());
     for c in name.chars() {
         if stays(c) {
-            directory.push(c);
+            file.push(c);
         } else {
             for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-                write!(directory, "%{byte:02X}").expect("writing to a string cannot fail");
+                write!(file, "%{byte:02X}").expect("writing to a string cannot fail");
             }
         }
     }
-    directory
+    file
 }
 
-/// The instance of a directory. `None` if it belongs to none.
-pub(super) fn from_directory(directory: &OsStr) -> Option<String> {
-    let directory = directory.to_str()?;
-    let mut bytes = Vec::with_capacity(directory.len());
-    let mut rest = directory;
+/// After which instance this is called. `None` if after none.
+pub(crate) fn from_file_name(file: &OsStr) -> Option<String> {
+    let file = file.to_str()?;
+    let mut bytes = Vec::with_capacity(file.len());
+    let mut rest = file;
     while let Some((before, after)) = rest.split_once('%') {
         bytes.extend_from_slice(before.as_bytes());
         bytes.push(u8::from_str_radix(after.get(..2)?, 16).ok()?);
@@ -36,7 +33,7 @@ pub(super) fn from_directory(directory: &OsStr) -> Option<String> {
     }
     bytes.extend_from_slice(rest.as_bytes());
     let name = String::from_utf8(bytes).ok()?;
-    (to_directory(&name) == directory).then_some(name)
+    (to_file_name(&name) == file).then_some(name)
 }
 
 fn stays(c: char) -> bool {
@@ -61,8 +58,8 @@ mod tests {
             ("\u{2192}", "%E2%86%92"),
         ];
         for (name, directory) in rows {
-            assert_eq!(to_directory(name), directory);
-            assert_eq!(from_directory(directory.as_ref()).unwrap(), name);
+            assert_eq!(to_file_name(name), directory);
+            assert_eq!(from_file_name(directory.as_ref()).unwrap(), name);
         }
     }
 
@@ -71,16 +68,16 @@ mod tests {
         for directory in [
             "a~", "a%", "a%2", "a%2e", "a%zz", "a%+1", "a.b", "%FF", "%41", "a%é",
         ] {
-            assert_eq!(from_directory(directory.as_ref()), None, "{directory}");
+            assert_eq!(from_file_name(directory.as_ref()), None, "{directory}");
         }
     }
 
     proptest! {
         #[test]
         fn every_name_comes_back(name in ".*") {
-            let directory = to_directory(&name);
+            let directory = to_file_name(&name);
             prop_assert!(!directory.contains(['/', '.', '~', '\0']));
-            prop_assert_eq!(from_directory(directory.as_ref()), Some(name));
+            prop_assert_eq!(from_file_name(directory.as_ref()), Some(name));
         }
     }
 }
