@@ -68,7 +68,7 @@ fn run(guard: &str, refusal: Option<Refusal>, half_way: fn(&Lab)) {
         .map(|(number, (scenario, family))| Case::new(scenario, family, number))
         .collect();
     let entries: Vec<_> = cases.iter().map(Case::entry).collect();
-    let pony = lab.start(launch(&entries).guard(guard));
+    let pony = lab.start(launch(&entries).guard(guard).control());
 
     if refusal == Some(Refusal::Reset) {
         lab.receive_from_driver();
@@ -81,11 +81,14 @@ fn run(guard: &str, refusal: Option<Refusal>, half_way: fn(&Lab)) {
     };
     Watch::during(&lab.proxy, &pony, |watch| {
         let guard = attached();
-        all(&lab, &mut cases, |case| case.begin(&Stage { watch, guard }));
+        let pony = &pony;
+        all(&lab, &mut cases, |case| {
+            case.begin(&Stage { pony, watch, guard });
+        });
         half_way(&lab);
         let guard = attached();
         all(&lab, &mut cases, |case| {
-            case.finish(&Stage { watch, guard });
+            case.finish(&Stage { pony, watch, guard });
         });
     });
 }

@@ -23,6 +23,7 @@ mod e2e {
     pub(crate) mod harness;
 }
 
+mod bans;
 mod dns;
 mod equality;
 mod flood;

@@ -14,7 +14,7 @@ fn an_ordinary_user_gets_a_proxy_without_the_guard_and_a_warning() {
     let Some(lab) = Lab::new() else { return };
     servers::echo(&lab.target);
 
-    let pony = lab.start(as_nobody(&entry()).guard("auto"));
+    let pony = lab.start(Launch::new(&entry()).as_nobody().guard("auto"));
     assert_eq!(lab.attached(), [None, None]);
     let mut stream = lab
         .client
@@ -30,7 +30,7 @@ fn an_ordinary_user_gets_a_proxy_without_the_guard_and_a_warning() {
 #[test]
 fn an_ordinary_user_who_requires_the_guard_is_told_what_is_missing() {
     let Some(lab) = Lab::new() else { return };
-    let launch = as_nobody(&entry()).guard("require");
+    let launch = Launch::new(&entry()).as_nobody().guard("require");
     let refused = lab.proxy.enter(|| launch.finish());
     refused.expect(1, &["guard.mode is \"require\"", REASON, "CAP_BPF"]);
     assert_eq!(lab.attached(), [None, None]);
@@ -40,8 +40,11 @@ fn entry() -> Entry {
     tcp("echo", 7000, &format!("{TARGET_V4}:7"))
 }
 
-fn as_nobody(entry: &Entry) -> Launch {
-    Launch::new(entry).through(&["sh", "-ec", AS_NOBODY, "sh"])
+impl Launch {
+    /// Starts it as a user who may do nothing.
+    pub(crate) fn as_nobody(self) -> Self {
+        self.through(&["sh", "-ec", AS_NOBODY, "sh"])
+    }
 }
 
 /// Gets the words `pony run -c FILE`. The folder of the build may be closed to other users, so it

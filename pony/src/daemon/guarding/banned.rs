@@ -49,7 +49,7 @@ fn blocks(bans: &[Ban], prefixes: &[u8]) -> Vec<Wanted> {
     for ban in bans {
         for key in keys(ban, prefixes) {
             let end = until.entry(key).or_default();
-            *end = ban.until.max(*end);
+            *end = block_end(ban).max(*end);
         }
     }
     let wanted = until.into_iter().map(|(key, until)| Wanted {
@@ -60,6 +60,19 @@ fn blocks(bans: &[Ban], prefixes: &[u8]) -> Vec<Wanted> {
     });
     wanted.collect()
 }
+
+/// The guard reads the time of the last tick. It would go on for a moment when the ban is over, and
+/// what it refuses then stays refused however often it is sent again; so it ends a little early, and
+/// the daemon does the rest.
+fn block_end(ban: &Ban) -> Nanos {
+    match ban.until {
+        Nanos::MAX => Nanos::MAX,
+        until => until.saturating_sub(TICK),
+    }
+}
+
+/// Longer than a tick is on any kernel: 10 ms.
+const TICK: Nanos = Nanos::from_millis(20);
 
 /// Under which keys the guard looks for the client of a ban.
 fn keys(ban: &Ban, prefixes: &[u8]) -> Vec<BlockKey> {
@@ -94,47 +107,51 @@ mod tests {
         Ban {
             address: address.parse::<std::net::IpAddr>().unwrap().into(),
             listener,
-            until: Nanos(until),
+            until: Nanos::from_millis(until),
         }
     }
 
-    fn wanted(bans: &[Ban], prefixes: &[u8]) -> Vec<(u32, String, u64)> {
+    fn wanted(bans: &[Ban], prefixes: &[u8]) -> Vec<(u32, String, Nanos)> {
         let client = |client: Addr16| client.to_ip().to_string();
         let blocks = blocks(bans, prefixes).into_iter();
         let mut wanted: Vec<_> = blocks
             .inspect(|it| assert_eq!((it.reason, it.scope), (Reason::Banned, Scope::All)))
-            .map(|it| (it.key.listener, client(it.key.client), it.until.0))
+            .map(|it| (it.key.listener, client(it.key.client), it.until))
             .collect();
         wanted.sort();
         wanted
     }
 
-    fn row(listener: u32, client: &str, until: u64) -> (u32, String, u64) {
-        (listener, client.to_owned(), until)
+    /// Its block ends a little before the ban.
+    fn row(listener: u32, client: &str, until: u64) -> (u32, String, Nanos) {
+        (listener, client.to_owned(), Nanos::from_millis(until - 20))
     }
 
     #[test]
     fn a_ban_is_one_block_unless_clients_are_of_different_sizes() {
-        let v4 = [ban("192.0.2.7", None, 9), ban("192.0.2.7", Some(1), 5)];
-        let expected = [row(1, "192.0.2.7", 5), row(ALL_LISTENERS, "192.0.2.7", 9)];
+        let v4 = [ban("192.0.2.7", None, 900), ban("192.0.2.7", Some(1), 500)];
+        let expected = [
+            row(1, "192.0.2.7", 500),
+            row(ALL_LISTENERS, "192.0.2.7", 900),
+        ];
         assert_eq!(wanted(&v4, &[64, 48]), expected);
 
-        let v6 = [ban("2001:db8::1:0:0:0:7", None, 9)];
-        let everywhere = [row(ALL_LISTENERS, "2001:db8:0:1::", 9)];
+        let v6 = [ban("2001:db8::1:0:0:0:7", None, 900)];
+        let everywhere = [row(ALL_LISTENERS, "2001:db8:0:1::", 900)];
         assert_eq!(wanted(&v6, &[64, 64]), everywhere);
-        let each = [row(0, "2001:db8:0:1::", 9), row(1, "2001:db8::", 9)];
+        let each = [row(0, "2001:db8:0:1::", 900), row(1, "2001:db8::", 900)];
         assert_eq!(wanted(&v6, &[64, 48]), each);
     }
 
     #[test]
     fn the_longest_ban_of_a_client_counts() {
         let bans = [
-            ban("2001:db8::7", Some(0), 5),
-            ban("2001:db8::8", Some(0), 9),
-            ban("2001:db8::9", Some(0), 7),
+            ban("2001:db8::7", Some(0), 500),
+            ban("2001:db8::8", Some(0), 900),
+            ban("2001:db8::9", Some(0), 700),
         ];
-        assert_eq!(wanted(&bans, &[64]), [row(0, "2001:db8::", 9)]);
-        let nowhere = [ban("192.0.2.7", Some(3), 9)];
+        assert_eq!(wanted(&bans, &[64]), [row(0, "2001:db8::", 900)]);
+        let nowhere = [ban("192.0.2.7", Some(3), 900)];
         assert_eq!(wanted(&nowhere, &[64]), []);
     }
 
@@ -143,9 +160,15 @@ mod tests {
         let list = Arc::new(BanList::new(10));
         let mut banned = Banned::new(Arc::clone(&list), vec![64]);
         assert_eq!(banned.wanted(Nanos(1)), []);
-        list.add(ban("192.0.2.7", None, 9)).unwrap();
+        list.add(ban("192.0.2.7", None, 900)).unwrap();
         assert_eq!(banned.wanted(Nanos(1)).len(), 1);
-        list.lift(ban("192.0.2.7", None, 9).address, None);
+        let forever = Ban {
+            until: Nanos::MAX,
+            ..ban("192.0.2.7", None, 0)
+        };
+        list.add(forever).unwrap();
+        assert_eq!(banned.wanted(Nanos(1))[0].until, Nanos::MAX);
+        list.lift(ban("192.0.2.7", None, 900).address, None);
         assert_eq!(banned.wanted(Nanos(1)), []);
     }
 }

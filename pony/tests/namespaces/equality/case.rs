@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     harness::{
-        Entry, PATIENCE,
-        peers::{exchange, expect_closed, patient, pattern, ping_udp, read_to_end},
+        Entry, PATIENCE, Pony,
+        peers::{exchange, expect_closed, expect_reset, patient, pattern, ping_udp, read_to_end},
         wait_for, wait_until,
     },
     kernel::Blocks,
@@ -43,6 +43,7 @@ pub(super) enum Family {
 
 /// Where a step takes place.
 pub(super) struct Stage<'a> {
+    pub(super) pony: &'a Pony,
     pub(super) watch: &'a Watch,
     pub(super) guard: Option<Guard<'a>>,
 }
@@ -123,6 +124,14 @@ impl Case {
             Step::Expire => {}
             Step::Free(client) => self.free(stage, client),
             Step::Forgive(client) => self.forgive(stage, client),
+            Step::Ban(client, length, ended) => self.ban(stage, client, length, ended),
+            Step::Shun(number, ..) => self.lose(number, GREETING.len()),
+            Step::Unban(client) => {
+                let client = self.address(client).to_string();
+                let words = ["unban", &client, "--listener", &self.listener];
+                stage.pony.ask(&words).expect(0, &[]);
+            }
+            Step::Outlast(client) => self.outlast(stage, client),
         }
     }
 
@@ -204,6 +213,35 @@ impl Case {
         let what = |figures: &Figures| format!("not forgiven: {figures:#?}");
         stage.watch.wait(&self.listener, is_forgiven, what);
         self.free(stage, client);
+    }
+
+    fn ban(&mut self, stage: &Stage<'_>, client: Client, length: &str, ended: &[usize]) {
+        let client = self.address(client).to_string();
+        let words = [
+            "ban",
+            &client,
+            "--listener",
+            &self.listener,
+            "--for",
+            length,
+        ];
+        stage.pony.ask(&words).expect(0, &[]);
+        for number in ended {
+            // Whoever has a session only learns that it gets no answers.
+            if let Some(Open::Stream(stream)) = &self.open[*number] {
+                expect_reset(stream);
+                self.open[*number] = None;
+            }
+        }
+    }
+
+    fn outlast(&self, stage: &Stage<'_>, client: Client) {
+        let client = self.address(client).to_string();
+        wait_until("the ban to end", || {
+            let shown = stage.pony.ask(&["bans", "--json"]).json();
+            let mut bans = shown["bans"].as_array().unwrap().iter();
+            !bans.any(|ban| ban["listener"] == *self.listener && ban["address"] == *client)
+        });
     }
 
     fn free(&self, stage: &Stage<'_>, client: Client) {

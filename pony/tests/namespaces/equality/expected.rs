@@ -64,9 +64,22 @@ impl Expected {
                 self.moved(len, back);
                 self.closed(1);
             }
+            Step::Ban(_, _, ended) => {
+                for _ in ended {
+                    self.limited(Reason::Banned);
+                    self.closed(1);
+                }
+                // What a client of a connection still has to say.
+                let rest = u64::from(self.protocol == Protocol::Tcp);
+                self.guard("drop", Reason::Banned, is_guarded, (0, rest));
+            }
+            Step::Shun(_, reason, by) => {
+                self.refused(reason);
+                self.guard("drop", reason, is_guarded, packets(by));
+            }
             Step::Close(_) => self.closed(1),
             Step::Expire => self.closed(self.totals["connections_active"]),
-            Step::Free(_) | Step::Forgive(_) => {}
+            Step::Free(_) | Step::Forgive(_) | Step::Unban(_) | Step::Outlast(_) => {}
         }
     }
 

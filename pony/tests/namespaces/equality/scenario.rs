@@ -63,6 +63,14 @@ pub(super) enum Step {
     Free(Client),
     /// Waits until the client, which alone was held back, is forgiven by its window.
     Forgive(Client),
+    /// An operator bans the client for so long, and these connections or sessions end.
+    Ban(Client, &'static str, &'static [usize]),
+    /// A datagram of [`GREETING`] in what was a session is refused.
+    Shun(usize, Reason, By),
+    /// An operator lifts the ban.
+    Unban(Client),
+    /// Waits until the ban has ended by itself.
+    Outlast(Client),
 }
 
 /// Who refuses while the guard is attached. When it is not, the daemon does.

@@ -3,6 +3,7 @@
 //! Limits that a row meets on purpose have windows of an hour, so that nothing expires under it;
 //! rows about expiry have short ones.
 
+mod bans;
 mod tcp;
 mod udp;
 
@@ -10,7 +11,7 @@ use super::scenario::Scenario;
 
 /// All of them.
 pub(super) fn scenarios() -> impl Iterator<Item = &'static Scenario> {
-    tcp::ROWS.iter().chain(udp::ROWS)
+    [tcp::ROWS, udp::ROWS, bans::ROWS].into_iter().flatten()
 }
 
 const ONLY_A: &str = "192.0.2.1, \"2001:db8:1::/64\"";
