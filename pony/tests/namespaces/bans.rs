@@ -18,42 +18,43 @@ use crate::{
 
 #[test]
 fn a_ban_on_all_listeners_without_the_guard() {
-    ban_on_all("off", None, |_| {});
+    ban_on_all("off", By::Daemon, |_| {});
 }
 
 #[test]
 fn a_ban_on_all_listeners_by_the_guard_in_the_driver() {
-    ban_on_all("require, attach: native", Some(PREFIXES_ALIKE), |_| {});
+    ban_on_all("require, attach: native", By::Guard, |_| {});
 }
 
 #[test]
 fn a_ban_on_all_listeners_by_the_guard_in_the_stack() {
-    ban_on_all("require, attach: generic", Some(PREFIXES_ALIKE), |_| {});
+    ban_on_all("require, attach: generic", By::Guard, |_| {});
 }
 
 #[test]
 fn a_ban_on_all_listeners_when_the_guard_is_taken_away() {
-    ban_on_all("require", None, Lab::detach);
+    ban_on_all("require", By::Daemon, Lab::detach);
 }
 
-/// Two listeners, of which `alike` says whether clients are of the same size there.
-fn launch(alike: bool) -> Launch {
+/// Who refuses.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum By {
+    Guard,
+    Daemon,
+}
+
+/// Two listeners, the first one with these limits.
+fn launch(limits: &str) -> Launch {
     let target = format!("{TARGET_V4}:7");
-    let web = tcp("web", 7000, &target);
-    let web = if alike {
-        web
-    } else {
-        web.limits("ipv6_prefix: 48")
-    };
+    let web = tcp("web", 7000, &target).limits(limits);
     Launch::new(&web).and(&udp("dns", 7001, &target)).control()
 }
 
-/// Bans a client of each family. `by_guard` if it is the guard that refuses; `then` is done while
-/// the bans hold.
-fn ban_on_all(guard: &str, by_guard: Option<[u32; 1]>, then: fn(&Lab)) {
+/// Bans a client of each family. `then` is done while the bans hold, and then `by` refuses.
+fn ban_on_all(guard: &str, by: By, then: fn(&Lab)) {
     let Some(lab) = Lab::new() else { return };
     servers::echo(&lab.target);
-    let pony = lab.start(launch(true).guard(guard));
+    let pony = lab.start(launch("").guard(guard));
     let v4 = CLIENT_V4.map(IpAddr::from);
     let v6 = CLIENT_V6.map(IpAddr::from);
     let clients = [v4, v6].map(|[banned, other]| Clients::open(&lab, banned, other));
@@ -64,10 +65,10 @@ fn ban_on_all(guard: &str, by_guard: Option<[u32; 1]>, then: fn(&Lab)) {
         pony.ask(&["ban", &address]).expect(0, &told);
         expect_reset(&client.stream);
     }
-    if let Some(blocked) = by_guard {
+    if guard != "off" {
         let blocks = lab.blocks();
         for client in &clients {
-            assert!(blocked.iter().all(|at| blocks.holds(*at, client.banned)));
+            assert!(blocks.holds(ALL_LISTENERS, client.banned));
             assert!(!blocks.holds(0, client.banned) && !blocks.holds(1, client.banned));
         }
     }
@@ -82,7 +83,8 @@ fn ban_on_all(guard: &str, by_guard: Option<[u32; 1]>, then: fn(&Lab)) {
         let (web_before, dns_before) = before.by_guard.unwrap();
         (web > web_before, dns > dns_before)
     });
-    let expected = (guard != "off").then_some((by_guard.is_some(), by_guard.is_some()));
+    let is_by_guard = by == By::Guard;
+    let expected = (guard != "off").then_some((is_by_guard, is_by_guard));
     assert_eq!(moved, expected, "who refused");
     // A connection and a datagram of each family, whoever refused.
     assert_eq!(after.totals, before.totals.map(|total| total + 2));
@@ -97,8 +99,6 @@ fn ban_on_all(guard: &str, by_guard: Option<[u32; 1]>, then: fn(&Lab)) {
     }
     wait_eq(0, || bans(&lab, &pony));
 }
-
-const PREFIXES_ALIKE: [u32; 1] = [ALL_LISTENERS];
 
 fn bans(lab: &Lab, pony: &Pony) -> u64 {
     let value = lab.proxy.enter(|| pony.metric("packetpony_bans", &[]));
@@ -197,7 +197,7 @@ impl Drops {
 fn where_clients_are_of_different_sizes_each_listener_has_its_own() {
     let Some(lab) = Lab::new() else { return };
     servers::echo(&lab.target);
-    let pony = lab.start(launch(false).guard("require"));
+    let pony = lab.start(launch("ipv6_prefix: 48").guard("require"));
     let [banned, other] = CLIENT_V6.map(IpAddr::from);
     let address = banned.to_string();
     pony.ask(&["ban", &address])
@@ -220,7 +220,7 @@ fn where_clients_are_of_different_sizes_each_listener_has_its_own() {
 fn a_ban_ends_in_the_kernel_by_itself() {
     let Some(lab) = Lab::new() else { return };
     servers::echo(&lab.target);
-    let pony = lab.start(launch(true).guard("require"));
+    let pony = lab.start(launch("").guard("require"));
     let client = IpAddr::from(CLIENT_V4[0]);
     pony.ask(&["ban", &client.to_string(), "--for", "3s"])
         .expect(0, &[]);
@@ -241,7 +241,7 @@ fn a_ban_ends_in_the_kernel_by_itself() {
 fn a_ban_holds_when_the_guard_comes_and_goes() {
     let Some(lab) = Lab::new() else { return };
     servers::echo(&lab.target);
-    let pony = lab.start(launch(true).guard("require"));
+    let pony = lab.start(launch("").guard("require"));
     let client = IpAddr::from(CLIENT_V4[0]);
     pony.ask(&["ban", &client.to_string()]).expect(0, &[]);
     lab.detach();
