@@ -41,6 +41,14 @@ pub fn bind(config: &config::Admin, instance: &str) -> Result<Option<Control>, S
     }
 }
 
+/// Makes the control socket that the configuration names, and removes it again.
+pub fn try_out(config: &config::Admin) -> Result<(), SocketError> {
+    match &config.socket {
+        config::ControlSocket::At(path) => socket::make(path).map(drop),
+        config::ControlSocket::Off | config::ControlSocket::Auto => Ok(()),
+    }
+}
+
 /// Answers operators until `stop` is cancelled, and then removes the socket.
 pub async fn serve(control: Control, desk: Arc<Desk>, stop: CancellationToken) {
     let answers = Arc::new(Answers::new(desk, BOUNDS));

@@ -88,7 +88,7 @@ impl Desk {
         let listener = self.number(request.listener.as_deref())?;
         self.expire();
         let address = request.address.into();
-        let lifted = self.bans.lift(address, listener.map(Some));
+        let lifted = self.bans.lift(address, listener);
         if lifted.is_empty() {
             return Err(self.not_banned(request, listener));
         }

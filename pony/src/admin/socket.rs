@@ -11,7 +11,7 @@ use std::{
         fd::OwnedFd,
         unix::{
             fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _},
-            net::UnixStream as StdStream,
+            net::{UnixListener as StdListener, UnixStream as StdStream},
         },
     },
     path::{Path, PathBuf},
@@ -56,31 +56,30 @@ fn remedy(error: &io::Error) -> &'static str {
 /// The control socket. Dropping it removes it.
 pub struct Control {
     socket: UnixListener,
-    path: PathBuf,
-    /// What the file is known by, so that nobody else's is removed.
-    file: (u64, u64),
     strangers: Throttle,
+    _file: SocketFile,
+}
+
+/// The file of a socket of ours. Dropping it removes it.
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// What it is known by, so that nobody else's is removed.
+    id: (u64, u64),
 }
 
 impl Control {
     /// Makes it at this path. Needs a tokio runtime.
     pub(super) fn bind(path: &Path) -> Result<Self, SocketError> {
-        let io_error = |source| SocketError::Io {
+        let (socket, file) = make(path)?;
+        let socket = UnixListener::from_std(socket).map_err(|source| SocketError::Io {
             path: path.to_owned(),
             source,
-        };
-        let folder = path.parent().unwrap_or(Path::new("/"));
-        // Two that start at once must not take each other's socket for that of a dead one.
-        let _others_wait = lock(folder);
-        clear(path)?;
-        let socket = listen(path).map_err(io_error)?;
-        let metadata = fs::symlink_metadata(path).map_err(io_error)?;
+        })?;
         info!(path = %path.display(), "Control socket ready");
         Ok(Self {
             socket,
-            path: path.to_owned(),
-            file: (metadata.dev(), metadata.ino()),
             strangers: Throttle::new(),
+            _file: file,
         })
     }
 
@@ -102,20 +101,12 @@ impl Control {
             }
         }
     }
-
-    fn knows(&self, client: &UnixStream) -> bool {
-        let own = geteuid().as_raw();
-        // A credential that cannot be read is nobody's.
-        client
-            .peer_cred()
-            .is_ok_and(|peer| [0, own].contains(&peer.uid()))
-    }
 }
 
-impl Drop for Control {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         let is_ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file);
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.id);
         if is_ours && let Err(error) = fs::remove_file(&self.path) {
             warn!(path = %self.path.display(), %error, "Control socket not removed");
         }
@@ -128,7 +119,7 @@ impl Accept for Control {
     async fn accept(&self) -> io::Result<UnixStream> {
         loop {
             let (client, _) = self.socket.accept().await?;
-            if self.knows(&client) {
+            if is_known(&client) {
                 return Ok(client);
             }
             if let Some(suppressed) = self.strangers.allow(Instant::now()) {
@@ -137,6 +128,25 @@ impl Accept for Control {
             turn_away(client);
         }
     }
+}
+
+/// Makes a socket at this path, and keeps it to its owner.
+pub(super) fn make(path: &Path) -> Result<(StdListener, SocketFile), SocketError> {
+    let io_error = |source| SocketError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    // Two that start at once must not take each other's socket for that of a dead one.
+    let _others_wait = lock(folder);
+    clear(path)?;
+    let socket = listen(path).map_err(io_error)?;
+    let metadata = fs::symlink_metadata(path).map_err(io_error)?;
+    let file = SocketFile {
+        path: path.to_owned(),
+        id: (metadata.dev(), metadata.ino()),
+    };
+    Ok((socket, file))
 }
 
 /// Where the control socket of an instance is, unless it is configured.
@@ -189,13 +199,22 @@ fn clear(path: &Path) -> Result<(), SocketError> {
     }
 }
 
-fn listen(path: &Path) -> io::Result<UnixListener> {
+fn listen(path: &Path) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     // The file gets the mode that the socket has, so that there is no moment with another one.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     socket.bind(&SockAddr::unix(path)?)?;
     socket.listen(BACKLOG)?;
-    UnixListener::from_std(OwnedFd::from(socket).into())
+    Ok(OwnedFd::from(socket).into())
+}
+
+/// Whether it is root or the daemon's own user.
+fn is_known(client: &UnixStream) -> bool {
+    let own = geteuid().as_raw();
+    // A credential that cannot be read is nobody's.
+    client
+        .peer_cred()
+        .is_ok_and(|peer| [0, own].contains(&peer.uid()))
 }
 
 /// Says why nothing more is said. Whoever does not take it at once has not asked yet, and sees the

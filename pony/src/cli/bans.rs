@@ -62,9 +62,9 @@ struct Place {
 }
 
 pub(super) const BAN_HELP: &str = "\
-Nothing of a banned client is let in any more, and what it has open ends at once; other clients do not
-notice. Bans do not concern exempt clients, come before all limits (also with `action: log_only`), and
-are gone when the daemon ends: put lasting ones on the denylist.
+Nothing of a banned client is let in any more, and what it has open ends at once; other clients
+do not notice. Bans do not concern exempt clients, come before all limits (also with `action:
+log_only`), and are gone when the daemon ends: put lasting ones on the denylist.
 
 The same with curl (GET /bans shows them, DELETE /bans/ADDRESS?listener=NAME lifts one):
   curl --unix-socket /run/packetpony/NAME.sock http://pony/bans -X PUT \\

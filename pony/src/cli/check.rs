@@ -4,6 +4,7 @@ use std::{net::ToSocketAddrs as _, process::ExitCode};
 
 use super::{ConfigFile, load, output};
 use crate::{
+    admin,
     config::{Config, GuardMode, Host, HostPort, Listener, Loaded, Protocol},
     kernel,
     listen::{bind_tcp, bind_udp},
@@ -87,6 +88,9 @@ fn try_out(config: &Config) -> Vec<String> {
         && let Err(error) = bind_tcp(&metrics.listen, false)
     {
         problems.push(format!("metrics.prometheus: {error}"));
+    }
+    if let Err(error) = admin::try_out(&config.admin) {
+        problems.push(error.to_string());
     }
     problems
 }

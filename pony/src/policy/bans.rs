@@ -90,11 +90,10 @@ impl BanList {
         Ok(replaced)
     }
 
-    /// Removes the bans of an address: that of a listener or for all of them, or both kinds if
-    /// `which` is `None`. The answer is those that were there.
-    pub fn lift(&self, address: Addr16, which: Option<Option<u32>>) -> Vec<Ban> {
-        let is_meant = |key: &Key| key.0 == address && which.is_none_or(|which| key.1 == which);
-        self.take(|key, _| is_meant(key))
+    /// Removes the ban of an address on a listener, or all bans of the address, and answers those
+    /// that were there.
+    pub fn lift(&self, address: Addr16, listener: Option<u32>) -> Vec<Ban> {
+        self.take(|key, _| key.0 == address && (listener.is_none() || key.1 == listener))
     }
 
     /// Removes the bans that have ended, and answers them.

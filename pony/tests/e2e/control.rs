@@ -137,8 +137,10 @@ fn a_path_that_was_asked_for_and_cannot_be_had_stops_the_start() {
         ("socket: FOLDER", "is no socket: remove it"),
     ];
     for (keys, remedy) in rows {
-        let launch = Launch::new(&entry()).admin(keys);
-        launch.finish().expect(1, &["admin.socket: ", remedy]);
+        for words in [&["run", "-c", "FILE"][..], &["check", "-c", "FILE"]] {
+            let launch = Launch::new(&entry()).admin(keys).arguments(words);
+            launch.finish().expect(1, &["admin.socket: ", remedy]);
+        }
     }
 }
 

@@ -323,7 +323,7 @@ fn who_may_not_make_the_usual_socket_is_told_once_and_serves() {
     lab.mounts.run("mkdir -m 755 /run/packetpony");
     servers::echo(&lab.target);
     let entry = tcp("echo", 7000, &format!("{TARGET_V4}:7"));
-    let launch = Launch::new(&entry).admin("").as_nobody();
+    let launch = Launch::new(&entry).admin("").by_nobody();
     let pony = lab.start(launch);
     let warning = pony.message("No control socket: nobody can be banned by hand");
     assert_eq!(warning["level"], "warning", "{warning}");

@@ -14,7 +14,7 @@ fn an_ordinary_user_gets_a_proxy_without_the_guard_and_a_warning() {
     let Some(lab) = Lab::new() else { return };
     servers::echo(&lab.target);
 
-    let pony = lab.start(Launch::new(&entry()).as_nobody().guard("auto"));
+    let pony = lab.start(Launch::new(&entry()).by_nobody().guard("auto"));
     assert_eq!(lab.attached(), [None, None]);
     let mut stream = lab
         .client
@@ -30,7 +30,7 @@ fn an_ordinary_user_gets_a_proxy_without_the_guard_and_a_warning() {
 #[test]
 fn an_ordinary_user_who_requires_the_guard_is_told_what_is_missing() {
     let Some(lab) = Lab::new() else { return };
-    let launch = Launch::new(&entry()).as_nobody().guard("require");
+    let launch = Launch::new(&entry()).by_nobody().guard("require");
     let refused = lab.proxy.enter(|| launch.finish());
     refused.expect(1, &["guard.mode is \"require\"", REASON, "CAP_BPF"]);
     assert_eq!(lab.attached(), [None, None]);
@@ -42,7 +42,7 @@ fn entry() -> Entry {
 
 impl Launch {
     /// Starts it as a user who may do nothing.
-    pub(crate) fn as_nobody(self) -> Self {
+    pub(crate) fn by_nobody(self) -> Self {
         self.through(&["sh", "-ec", AS_NOBODY, "sh"])
     }
 }

@@ -180,6 +180,7 @@ async fn who_is_exempt_is_not_concerned_and_that_is_said() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn what_cannot_be_done_is_told_with_a_remedy() {
     let server = Server::start();
     for body in [
@@ -270,12 +271,12 @@ async fn a_ban_that_has_ended_takes_no_room() {
 
 #[tokio::test]
 async fn the_answer_waits_for_the_guard() {
-    let (guard, mut asked) = mpsc::channel(1);
+    let (guard, mut rounds) = mpsc::channel(1);
     let server = Server::within(BOUNDS, Some(guard));
     let body = json!({"address": "192.0.2.7"});
     let asking = server.ban(&body);
     let going_round = async {
-        let asker: tokio::sync::oneshot::Sender<()> = asked.recv().await.unwrap();
+        let asker: tokio::sync::oneshot::Sender<()> = rounds.recv().await.unwrap();
         assert!(server.is_banned(0, "192.0.2.7"), "the daemon first");
         asker.send(()).unwrap();
     };

@@ -1,14 +1,14 @@
 use super::*;
 
 fn ban(body: &str) -> Result<BanRequest, (Option<String>, String)> {
-    BanRequest::read(body.as_bytes()).map_err(told)
+    BanRequest::read(body.as_bytes()).map_err(|problem| told(&problem))
 }
 
 fn lift(address: &str, query: &str) -> Result<LiftRequest, (Option<String>, String)> {
-    LiftRequest::read(address, query).map_err(told)
+    LiftRequest::read(address, query).map_err(|problem| told(&problem))
 }
 
-fn told(problem: Problem) -> (Option<String>, String) {
+fn told(problem: &Problem) -> (Option<String>, String) {
     assert_eq!(problem.status, StatusCode::BAD_REQUEST);
     (problem.details.field.clone(), problem.details.to_string())
 }

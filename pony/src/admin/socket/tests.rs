@@ -1,4 +1,4 @@
-use std::os::unix::{fs::PermissionsExt as _, net::UnixListener as StdListener};
+use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 

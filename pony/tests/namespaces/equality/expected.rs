@@ -47,7 +47,7 @@ impl Expected {
                     self.guard("report", Reason::BandwidthLimit, is_guarded, (1, 1));
                 }
             }
-            Step::Refuse(_, reason, by) => {
+            Step::Refuse(_, reason, by) | Step::Shun(_, reason, by) => {
                 self.refused(reason);
                 self.guard("drop", reason, is_guarded, packets(by));
             }
@@ -72,10 +72,6 @@ impl Expected {
                 // What a client of a connection still has to say.
                 let rest = u64::from(self.protocol == Protocol::Tcp);
                 self.guard("drop", Reason::Banned, is_guarded, (0, rest));
-            }
-            Step::Shun(_, reason, by) => {
-                self.refused(reason);
-                self.guard("drop", reason, is_guarded, packets(by));
             }
             Step::Close(_) => self.closed(1),
             Step::Expire => self.closed(self.totals["connections_active"]),
