@@ -9,8 +9,12 @@ use crate::harness::{
 #[test]
 fn a_sessions_first_datagram_is_answered() {
     let pony = Pony::start(&Entry::udp(udp_echo_target()));
+    // Kept, so that no two have the same port.
+    let mut clients = Vec::new();
     for _ in 0..50 {
-        ping_udp(&udp_client(pony.address("udp")), b"first");
+        let client = udp_client(pony.address("udp"));
+        ping_udp(&client, b"first");
+        clients.push(client);
     }
     assert_eq!(pony.packets("udp", "sent"), 50);
     wait_eq(50, || pony.packets("udp", "received"));
