@@ -118,7 +118,7 @@ fn a_banned_client_loses_its_sessions_and_its_datagrams_count_as_refused() {
 fn a_ban_ends_by_itself() {
     let pony = start(&Entry::tcp(echo_target()));
     let address = pony.address("tcp");
-    pony.ask(&["ban", BANNED, "--for", "1500ms"]).expect(0, &[]);
+    pony.ask(&["ban", BANNED, "--for", "4s"]).expect(0, &[]);
     expect_closed(&connect_from(BANNED, address));
     wait_until("the ban to end", || bans(&pony).is_empty());
     expect_served(BANNED, address);

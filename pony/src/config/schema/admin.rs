@@ -10,8 +10,8 @@ use crate::config::reader::Entry;
 
 pub(super) const KEYS: &[&str] = &["socket", "max_bans"];
 
-/// Up to some 100 MB.
-const BANS: RangeInclusive<u64> = 1..=1_000_000;
+/// Up to some 40 MB. The whole list is gone through for each change.
+const BANS: RangeInclusive<u64> = 1..=100_000;
 
 /// What the kernel takes for a path (`sun_path`), with the zero at its end.
 const MOST_PATH: usize = 107;

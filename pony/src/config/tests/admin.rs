@@ -31,7 +31,7 @@ fn what_cannot_be_a_control_socket_is_told_with_what_to_write() {
         ("{socket: /run/}", "admin.socket", "such as \"/run/"),
         (&long, "admin.socket", "at most 107 bytes"),
         ("{socket: 7}", "admin.socket", "\"7\""),
-        ("{max_bans: 0}", "admin.max_bans", "from 1 to 1000000"),
+        ("{max_bans: 0}", "admin.max_bans", "from 1 to 100000"),
         ("{sockets: off}", "admin.sockets", "socket"),
     ];
     for (value, key, remedy) in rows {
