@@ -74,8 +74,16 @@ impl Lab {
         lab.target.ip(&format!(
             "link set to-proxy up\naddr add {TARGET}/24 dev to-proxy\n"
         ));
+        for namespace in [&lab.client, &lab.proxy, &lab.target] {
+            // Ports that wait for the last packets of closed connections would run out, and each
+            // new connection search long for one that is free.
+            namespace.enter(|| fs::write("/proc/sys/net/ipv4/tcp_max_tw_buckets", "16").unwrap());
+        }
         // Frames that a driver did not make reach an interface without XDP only like this.
         lab.proxy.run("ethtool -K to-client gro on");
+        // As on a network card, all frames wait in one queue, also those of the allowed client: a
+        // veth has another one for TCP of a sender that offloads segmentation.
+        lab.client.run("ethtool -K to-proxy tso off");
         lab
     }
 

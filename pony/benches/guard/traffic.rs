@@ -5,7 +5,7 @@ use std::{env, fs, net::Ipv4Addr};
 use aya::{
     Ebpf, TestRun as _, TestRunAttrs, TestRunOptions,
     maps::{Array, ProgramArray},
-    programs::Xdp,
+    programs::{Xdp, xdp::XdpMode},
 };
 
 /// The sources of a run: addresses that begin with those bits of `base` that are not in `mask`.
@@ -55,6 +55,13 @@ impl Traffic {
         let fd = fd.unwrap().try_clone().unwrap();
         let map = self.0.map_mut(map).unwrap();
         ProgramArray::try_from(map).unwrap().set(0, &fd, 0).unwrap();
+    }
+
+    /// Lets a program see all that comes in at an interface of this namespace, and pass it.
+    pub(crate) fn attach_nothing(&mut self, interface: &str) {
+        let program = self.0.program_mut("nothing").unwrap();
+        let program: &mut Xdp = program.try_into().unwrap();
+        program.attach(interface, XdpMode::Driver).unwrap();
     }
 
     /// The program that draws, and hands on.
