@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
+    mem,
     net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     thread::{self, JoinHandle},
     time::Duration,
@@ -64,9 +65,15 @@ pub(crate) fn source_target(len: usize) -> SocketAddr {
     tcp_target(move |mut stream| drop(stream.write_all(&pattern(len))))
 }
 
-/// An address of loopback where nobody listens.
+/// An address of loopback where nobody listens for TCP, as long as the tests run: the port is
+/// taken, so that no other test can get it.
 pub(crate) fn closed_port() -> SocketAddr {
-    tcp_listener().1
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&address.into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    mem::forget(socket);
+    address
 }
 
 /// A listener that does not answer: its backlog is full of the connections that come with it.
