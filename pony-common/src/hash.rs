@@ -73,7 +73,7 @@ impl LinearKey for LinearWords {
 }
 
 /// The golden ratio of 64 bits, which is odd.
-const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(crate) const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 struct State([u64; 4]);
 

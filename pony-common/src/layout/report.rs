@@ -5,7 +5,12 @@
 //! other out, and what was not told yet is then left to `STATS`, which always has everything.
 
 use super::stats::Tally;
-use crate::{addr::Addr16, cell::Cell64, hash::HashKey, time::Nanos};
+use crate::{
+    addr::Addr16,
+    cell::Cell64,
+    hash::{HashKey, ODD},
+    time::Nanos,
+};
 
 /// What a row is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -150,9 +155,6 @@ fn taken(cell: &impl Cell64) -> u64 {
     put(cell, taken.wrapping_neg());
     taken
 }
-
-/// The golden ratio of 64 bits, which is odd.
-const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[inline(always)]
 const fn time(now: Nanos) -> u64 {

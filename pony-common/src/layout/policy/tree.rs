@@ -43,7 +43,7 @@ pub const V4_LEAF_KEYS: usize = 16;
 /// Keys of a row of an IPv4 leaf of two classes.
 pub const V4_PAIR_KEYS: usize = 30;
 /// How often an IPv4 section leads to smaller ones, each time with two bits or more of the
-/// address, and with eight as long as more than [`V4_LEAF_BITS`] are left.
+/// address, and with eight or more as long as more than [`V4_LEAF_BITS`] are left.
 pub const V4_MAX_LEVELS: u32 = 10;
 /// Keys of an IPv6 leaf, one less than it has places.
 pub const V6_LEAF_KEYS: usize = 5;
