@@ -1,6 +1,6 @@
-//! Tells the crate where the kernel object is, if there is one.
+//! Tells the crate where the kernel objects are, if there are any.
 //!
-//! `cargo xtask build-ebpf` puts it into the target folder. Without it the daemon is built all
+//! `cargo xtask build-ebpf` puts them into the target folder. Without them the daemon is built all
 //! the same, has no kernel programs, and says so when it starts.
 
 use std::{
@@ -11,6 +11,7 @@ use std::{
 
 fn main() -> io::Result<()> {
     println!("cargo::rustc-check-cfg=cfg(bpf_object)");
+    println!("cargo::rustc-check-cfg=cfg(lanes_object)");
     println!("cargo::rerun-if-env-changed=CARGO_TARGET_DIR");
 
     println!("cargo::rustc-env=PONY_COMMIT={}", commit());
@@ -21,12 +22,17 @@ fn main() -> io::Result<()> {
     fs::create_dir_all(&folder)?;
     println!("cargo::rerun-if-changed={}", folder.display());
 
-    let object = folder.join("pony");
-    if object.is_file() {
-        println!("cargo::rustc-cfg=bpf_object");
-        println!("cargo::rustc-env=PONY_BPF_OBJECT={}", object.display());
-    }
+    embed(&folder.join("pony"), "bpf_object", "PONY_BPF_OBJECT");
+    embed(&folder.join("lanes"), "lanes_object", "PONY_LANES_OBJECT");
     Ok(())
+}
+
+/// Tells the crate by `cfg` that there is an object, and by `variable` where.
+fn embed(object: &Path, cfg: &str, variable: &str) {
+    if object.is_file() {
+        println!("cargo::rustc-cfg={cfg}");
+        println!("cargo::rustc-env={variable}={}", object.display());
+    }
 }
 
 /// The commit that is built, for `--version` and the metrics; packagers without a checkout set

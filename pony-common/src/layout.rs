@@ -6,6 +6,7 @@
 pub mod block;
 pub mod budget;
 pub mod event;
+pub mod lane;
 pub mod ledger;
 pub mod listener;
 pub mod name;

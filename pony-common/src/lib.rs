@@ -15,6 +15,7 @@ extern crate std;
 pub mod addr;
 pub mod cell;
 pub mod hash;
+pub mod lane;
 pub mod layout;
 pub mod limit;
 pub mod names;

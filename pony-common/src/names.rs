@@ -1,4 +1,4 @@
-//! The names by which the daemon finds programs and maps in the kernel object.
+//! The names by which the daemon finds programs and maps in the kernel objects.
 //!
 //! The kernel keeps 15 bytes of a name, so every name here fits and `bpftool` prints it whole.
 
@@ -6,6 +6,9 @@
 pub const XDP_GUARD: &str = "xdp_guard";
 /// The program that sees what leaves through the network interface.
 pub const TC_EGRESS: &str = "tc_egress";
+
+/// The program that moves bytes from socket to socket.
+pub const SK_VERDICT: &str = "sk_verdict";
 
 /// Which listener a packet is for.
 pub const LISTENERS: &str = "LISTENERS";
@@ -38,6 +41,27 @@ pub const STATS: &str = "STATS";
 /// Why packets were let through unjudged.
 pub const READS: &str = "READS";
 
+/// The sockets between which bytes are moved.
+pub const SOCKETS: &str = "SOCKETS";
+/// Sockets on their way out of [`SOCKETS`].
+pub const KEPT: &str = "KEPT";
+/// Which direction the bytes of a socket belong to.
+pub const COOKIES: &str = "COOKIES";
+/// What was done with the bytes of each direction.
+pub const MOVED: &str = "MOVED";
+/// What the daemon wants of each direction.
+pub const ORDERS: &str = "ORDERS";
+/// Where the next piece of each direction begins.
+pub const NEXT: &str = "NEXT";
+/// The directions that the daemon has to look at.
+pub const CALLS: &str = "CALLS";
+/// What should not have happened to pieces of streams.
+pub const SLIPPED: &str = "SLIPPED";
+/// The global that says where a socket counts what its peer has acknowledged.
+pub const ACKED_OFFSET: &str = "ACKED_OFFSET";
+/// The global that says where a socket counts what was read from it.
+pub const COPIED_OFFSET: &str = "COPIED_OFFSET";
+
 /// The global that says how many sets [`LEDGER_SETS`] has.
 pub const SETS: &str = "SETS";
 /// The global with the key of the ledger's hash and of the reports'. Secret.
@@ -48,9 +72,9 @@ pub const ATTEMPTS_KEY: &str = "ATTEMPTS_KEY";
 /// The longest name that the kernel stores without cutting it, in bytes.
 pub const MAX_NAME_LEN: usize = 15;
 
-const PROGRAMS: [&str; 2] = [XDP_GUARD, TC_EGRESS];
+const PROGRAMS: [&str; 3] = [XDP_GUARD, TC_EGRESS, SK_VERDICT];
 
-const MAPS: [&str; 13] = [
+const MAPS: [&str; 21] = [
     LISTENERS,
     PORTS,
     POLICY,
@@ -64,6 +88,14 @@ const MAPS: [&str; 13] = [
     SETTINGS,
     STATS,
     READS,
+    SOCKETS,
+    KEPT,
+    COOKIES,
+    MOVED,
+    ORDERS,
+    NEXT,
+    CALLS,
+    SLIPPED,
 ];
 
 /// What the daemon makes by itself.

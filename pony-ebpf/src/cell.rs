@@ -3,13 +3,9 @@
 use core::{
     cell::UnsafeCell,
     intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd},
-    mem::transmute,
 };
 
-use pony_common::{
-    cell::Cell64,
-    layout::ledger::{Identity, IdentityCell},
-};
+use pony_common::cell::Cell64;
 
 /// Eight bytes of a map value.
 ///
@@ -50,39 +46,3 @@ impl Cell64 for MapCell {
         if swapped { Ok(old) } else { Err(old) }
     }
 }
-
-/// Whose an entry of the ledger is. Read and written by words.
-#[repr(transparent)]
-pub(crate) struct MapIdentity(UnsafeCell<Identity>);
-
-// SAFETY: readers may see a mix of two identities, and `Identity` says so.
-unsafe impl Sync for MapIdentity {}
-
-impl MapIdentity {
-    /// The same as words. As what it is, the compiler would copy it byte by byte.
-    #[inline(always)]
-    fn words(&self) -> *mut Words {
-        self.0.get().cast()
-    }
-}
-
-impl IdentityCell for MapIdentity {
-    #[inline(always)]
-    fn load(&self) -> Identity {
-        // SAFETY: the reference is valid, the alignment that of words, and any bytes are an
-        // identity.
-        unsafe { transmute::<Words, Identity>(self.words().read_volatile()) }
-    }
-
-    #[inline(always)]
-    fn store(&self, identity: Identity) {
-        // SAFETY: the reference is valid, the alignment that of words, and an identity has no
-        // padding. What is behind the reference may be changed through it.
-        unsafe {
-            self.words()
-                .write_volatile(transmute::<Identity, Words>(identity));
-        }
-    }
-}
-
-type Words = [u64; 3];

@@ -17,7 +17,8 @@ use pony_ebpf::{
 };
 
 use crate::{
-    cell::{MapCell, MapIdentity},
+    cell::MapCell,
+    identity::MapIdentity,
     maps::{
         ATTEMPTS_KEY, AttemptsKey, BLOCKS, HASH_KEY, Image, LEDGER, LEDGER_SETS, POLICY, SETS,
         SETTINGS, SYNS,

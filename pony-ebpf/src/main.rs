@@ -1,4 +1,4 @@
-//! The kernel programs: one object, one set of maps.
+//! The guard's kernel programs: one object, one set of maps.
 //!
 //! The programs join the packet logic of the library with the maps. Built for the host, where
 //! there is no kernel to run in, this is an empty program.
@@ -23,6 +23,8 @@
 mod cell;
 #[cfg(target_arch = "bpf")]
 mod count;
+#[cfg(target_arch = "bpf")]
+mod identity;
 #[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]

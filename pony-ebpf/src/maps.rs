@@ -28,7 +28,7 @@ use pony_common::{
 };
 use pony_ebpf::syn;
 
-use crate::cell::{MapCell, MapIdentity};
+use crate::{cell::MapCell, identity::MapIdentity};
 
 /// The listeners by what a packet for them is addressed to. One on all addresses has the wildcard
 /// of its family here; one on all addresses of both families is there twice.

@@ -1,6 +1,6 @@
 //! `cargo xtask build-ebpf`: the kernel programs, compiled and put where the daemon embeds them.
 //!
-//! Does not install anything: [`crate::toolchain`] does, before. The object is replaced only when
+//! Does not install anything: [`crate::toolchain`] does, before. An object is replaced only when
 //! it changed, so that cargo rebuilds the daemon only then.
 
 mod budget;
@@ -12,15 +12,27 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{step, toolchain::Kernel, workspace::Workspace};
+use crate::{
+    step,
+    toolchain::Kernel,
+    workspace::{Object, Workspace},
+};
 
-/// Builds the kernel programs into [`Workspace::bpf_object`].
+/// Builds the kernel programs, each object into its [`Workspace::bpf_object`].
 pub(crate) fn run(workspace: &Workspace, kernel: &Kernel) -> Result<()> {
     let what = format!("building the kernel programs with {}", kernel.rust.label());
     step::loud_ok(&what, &mut kernel.cargo(workspace, "build", &[]))?;
 
-    let built = Kernel::built(workspace);
-    let object = workspace.bpf_object();
+    for object in Object::ALL {
+        publish(workspace, kernel, object)?;
+    }
+    Ok(())
+}
+
+/// Puts an object that was built where the daemon embeds it, and checks what it takes.
+fn publish(workspace: &Workspace, kernel: &Kernel, object: Object) -> Result<()> {
+    let built = Kernel::built(workspace, object.program());
+    let path = workspace.bpf_object(object);
     let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
     ensure!(
         has_btf(&bytes),
@@ -28,13 +40,13 @@ pub(crate) fn run(workspace: &Workspace, kernel: &Kernel) -> Result<()> {
         built.display(),
         kernel.linker.display()
     );
-    replace_if_changed(&object, &bytes)?;
+    replace_if_changed(&path, &bytes)?;
     step::note(format_args!(
         "{} ({} KiB)",
-        object.display(),
+        path.display(),
         bytes.len().div_ceil(1024)
     ));
-    budget::check(&bytes)
+    budget::check(object, &bytes)
 }
 
 /// Builds the programs that make traffic for benchmarks, and returns where they are.
@@ -44,18 +56,20 @@ pub(crate) fn bench(workspace: &Workspace, kernel: &Kernel) -> Result<PathBuf> {
         "building the kernel programs of the benchmark",
         cargo.arg("--bin=bench"),
     )?;
-    Ok(Kernel::built(workspace).with_file_name("bench"))
+    Ok(Kernel::built(workspace, "bench"))
 }
 
-/// Removes the object, so that a daemon built now embeds no outdated kernel programs.
+/// Removes the objects, so that a daemon built now embeds no outdated kernel programs.
 pub(crate) fn forget(workspace: &Workspace) -> Result<()> {
-    let object = workspace.bpf_object();
-    match fs::remove_file(&object) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", object.display()))
+    for path in Object::ALL.map(|object| workspace.bpf_object(object)) {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+            }
+            _ => {}
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 fn replace_if_changed(object: &Path, bytes: &[u8]) -> Result<()> {

@@ -16,7 +16,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use self::rust::Rust;
-use crate::workspace::Workspace;
+use crate::workspace::{Object, Workspace};
 
 /// Everything that compiles the kernel programs.
 pub(crate) struct Kernel {
@@ -48,15 +48,16 @@ impl Kernel {
             .env("CARGO_ENCODED_RUSTFLAGS", all.join("\u{1f}"))
             .arg("--target-dir")
             .arg(workspace.target().join(DIRECTORY))
-            .args(["--package=pony-ebpf", "--bin=pony-ebpf", "--release"])
+            .args(["--package=pony-ebpf", "--release"])
+            .args(Object::ALL.map(|object| format!("--bin={}", object.program())))
             .arg(format!("--target={TARGET}"));
         cargo
     }
 
-    /// What `cargo build` makes.
-    pub(crate) fn built(workspace: &Workspace) -> PathBuf {
+    /// What `cargo build` makes of a program of `pony-ebpf`.
+    pub(crate) fn built(workspace: &Workspace, program: &str) -> PathBuf {
         let directory = workspace.target().join(DIRECTORY).join(TARGET);
-        directory.join("release/pony-ebpf")
+        directory.join("release").join(program)
     }
 }
 

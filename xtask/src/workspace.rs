@@ -10,6 +10,35 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+/// Kernel programs that are loaded together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Object {
+    /// Those that judge packets.
+    Guard,
+    /// The one that moves bytes from socket to socket.
+    Lanes,
+}
+
+impl Object {
+    pub(crate) const ALL: [Self; 2] = [Self::Guard, Self::Lanes];
+
+    /// The program of `pony-ebpf` that it is built from.
+    pub(crate) const fn program(self) -> &'static str {
+        match self {
+            Self::Guard => "pony-ebpf",
+            Self::Lanes => "lanes",
+        }
+    }
+
+    /// What the daemon's build looks for.
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Guard => "pony",
+            Self::Lanes => "lanes",
+        }
+    }
+}
+
 /// The repository and its target directory.
 pub(crate) struct Workspace {
     root: PathBuf,
@@ -49,9 +78,9 @@ impl Workspace {
         self.target.join("tools")
     }
 
-    /// The kernel programs, ready to be embedded into the daemon.
-    pub(crate) fn bpf_object(&self) -> PathBuf {
-        self.target.join("bpf/pony")
+    /// Kernel programs, ready to be embedded into the daemon.
+    pub(crate) fn bpf_object(&self, object: Object) -> PathBuf {
+        self.target.join("bpf").join(object.file())
     }
 
     /// The cargo that runs this xtask, working in the repository.

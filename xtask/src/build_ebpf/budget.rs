@@ -4,13 +4,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
     Ebpf, EbpfLoader,
-    programs::{ProgramError, ProgramInfo, SchedClassifier, Xdp},
+    programs::{Program, ProgramInfo},
 };
 
-use crate::{debian::is_root, step};
+use crate::{debian::is_root, step, workspace::Object};
 
 /// What one program may use. Never a time: that is the machine's.
 struct Budget {
@@ -21,7 +21,14 @@ struct Budget {
     steps: u32,
 }
 
-const BUDGETS: [Budget; 2] = [
+const fn budgets(object: Object) -> &'static [Budget] {
+    match object {
+        Object::Guard => &GUARD,
+        Object::Lanes => &LANES,
+    }
+}
+
+const GUARD: [Budget; 2] = [
     Budget {
         name: "xdp_guard",
         instructions: 6_500,
@@ -34,19 +41,25 @@ const BUDGETS: [Budget; 2] = [
     },
 ];
 
-/// Has the kernel verify every program, says what that takes, and fails where it is too much.
-pub(super) fn check(object: &[u8]) -> Result<()> {
+const LANES: [Budget; 1] = [Budget {
+    name: "sk_verdict",
+    instructions: 600,
+    steps: 10_000,
+}];
+
+/// Has the kernel verify every program of an object, says what that takes, and fails where it is too much.
+pub(super) fn check(object: Object, bytes: &[u8]) -> Result<()> {
     if !is_root() {
-        let instructions = object_instructions(object)?;
+        let instructions = object_instructions(bytes)?;
         step::note(format_args!("{instructions} instructions in all programs"));
         step::note("what the verifier says of them: only root can ask it");
         return Ok(());
     }
     let mut ebpf = EbpfLoader::new()
         .override_global("AYA_LOG_LEVEL", &0_u8, false)
-        .load(object)
+        .load(bytes)
         .context("the kernel refuses the maps of the programs")?;
-    for budget in &BUDGETS {
+    for budget in budgets(object) {
         let (info, time) = verify(&mut ebpf, budget.name)?;
         let instructions = info.size_translated().unwrap_or(0) / BYTES_PER_INSTRUCTION;
         let steps = info.verified_instruction_count().unwrap_or(0);
@@ -64,7 +77,7 @@ pub(super) fn check(object: &[u8]) -> Result<()> {
             budget.name
         );
     }
-    let (function, bytes) = deepest(object)?;
+    let (function, bytes) = deepest(bytes)?;
     step::note(format_args!(
         "the largest stack frame: {bytes} bytes, of {function}"
     ));
@@ -76,17 +89,14 @@ fn verify(ebpf: &mut Ebpf, name: &str) -> Result<(ProgramInfo, Duration)> {
         .program_mut(name)
         .with_context(|| format!("the object has no program {name}"))?;
     let start = Instant::now();
-    let info = match <&mut Xdp>::try_from(&mut *program) {
-        Ok(xdp) => xdp.load().and_then(|()| xdp.info()),
-        Err(_) => load_classifier(program.try_into()?),
+    let info = match program {
+        Program::Xdp(xdp) => xdp.load().and_then(|()| xdp.info()),
+        Program::SchedClassifier(classifier) => classifier.load().and_then(|()| classifier.info()),
+        Program::SkSkb(sk_skb) => sk_skb.load().and_then(|()| sk_skb.info()),
+        _ => bail!("{name} is of a kind that nobody here has heard of"),
     };
     let info = info.with_context(|| format!("the verifier refuses {name}"))?;
     Ok((info, start.elapsed()))
-}
-
-fn load_classifier(program: &mut SchedClassifier) -> Result<ProgramInfo, ProgramError> {
-    program.load()?;
-    program.info()
 }
 
 fn object_instructions(object: &[u8]) -> Result<usize> {
