@@ -31,8 +31,8 @@ pub use self::address::{Host, HostPort};
 use self::locate::Lines;
 pub use self::model::{
     Access, Admin, AttachMode, AttemptLimit, Config, ControlSocket, Guard, GuardMode, Interfaces,
-    KernelLog, Limits, Listener, Logging, MetricsEndpoint, Protocol, Refuse, Server, SessionLog,
-    Severity, StdoutFormat, Syslog, SyslogTransport, Tcp, Udp,
+    KernelLog, Lane, Limits, Listener, Logging, MetricsEndpoint, Protocol, Refuse, Server,
+    SessionLog, Severity, StdoutFormat, Syslog, SyslogTransport, Tcp, TcpShare, Udp,
 };
 use self::problem::Complaint;
 pub use self::problem::{Errors, Problem};

@@ -7,6 +7,8 @@
 
 mod controlling;
 mod guarding;
+mod laning;
+mod workers;
 
 use std::{
     io,
@@ -25,15 +27,19 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::{controlling::Controlling, guarding::Guarding};
+use self::{controlling::Controlling, guarding::Guarding, laning::Laning, workers::Workers};
 
 use crate::{
     admin::{self, Desk, Post},
     config::{self, Config, Protocol},
     kernel::{self, GuardListener, Rules},
-    listen::{BindError, Gates, ListenSocket, Service, bind_tcp, bind_udp, serve_tcp, serve_udp},
+    listen::{
+        BindError, Gates, ListenSocket, Service, bind_tcp, bind_tcp_group, bind_udp, serve_tcp,
+        serve_udp,
+    },
     observe::{self, Health, Log, Metrics, MetricsError, Recorder},
     policy::{BanList, Policy},
+    relay::{Memory, Switchboard, Whims},
     sys,
     target::Resolver,
 };
@@ -57,6 +63,11 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// There are no threads for TCP clients.
+    #[error(
+        "cannot start a thread for TCP clients: {0}; lower server.threads, or allow pony more (TasksMax=)"
+    )]
+    Threads(io::Error),
     /// The control socket cannot be had.
     #[error(transparent)]
     Control(#[from] admin::SocketError),
@@ -77,6 +88,8 @@ pub struct Daemon {
     metrics_address: Option<SocketAddr>,
     metrics_server: Option<MetricsServer>,
     controlling: Option<Controlling>,
+    workers: Workers,
+    _laning: Laning,
     shutdown_timeout: Duration,
 }
 
@@ -93,7 +106,8 @@ struct Bound {
 }
 
 enum BoundSocket {
-    Tcp(TcpListener),
+    /// One for each worker.
+    Tcp(Vec<TcpListener>),
     Udp(ListenSocket),
 }
 
@@ -102,7 +116,8 @@ impl Daemon {
     ///
     /// If it fails, nothing is left behind. Needs a tokio runtime.
     pub async fn start(mut config: Config, log: Log, metrics: Metrics) -> Result<Self, StartError> {
-        let shared = Shared::new(&config, log, metrics.clone());
+        let laning = Laning::start(&config.listeners, &metrics).await;
+        let shared = Shared::new(&config, log, metrics.clone(), laning.board());
         let names = config
             .listeners
             .iter()
@@ -111,9 +126,10 @@ impl Daemon {
 
         let metrics_socket = config.metrics.as_ref().map(bind_metrics).transpose()?;
         let control = admin::bind(&config.admin, &config.server.name)?;
+        let workers = Workers::start(config.server.threads).map_err(StartError::Threads)?;
         let mut bound = Vec::with_capacity(config.listeners.len());
         for (number, listener) in (0..).zip(config.listeners) {
-            bound.push(shared.bind(listener, number)?);
+            bound.push(shared.bind(listener, number, &workers)?);
         }
         let Shared {
             freed, bans, gates, ..
@@ -141,7 +157,7 @@ impl Daemon {
         ));
         for bound in bound {
             health.set_bound(&bound.service.config.name);
-            bound.serve(&gates);
+            bound.serve(&gates, &workers);
         }
         Ok(Self {
             gates,
@@ -151,6 +167,8 @@ impl Daemon {
             metrics_address,
             metrics_server,
             controlling,
+            workers,
+            _laning: laning,
             shutdown_timeout: config.server.shutdown_timeout,
         })
     }
@@ -193,6 +211,7 @@ impl Daemon {
         if let Some(guarding) = self.guarding {
             guarding.stop().await;
         }
+        drop(self.workers);
         if let Some(server) = self.metrics_server {
             server.stop().await;
         }
@@ -229,13 +248,16 @@ impl Bound {
         }
     }
 
-    fn serve(self, gates: &Gates) {
+    fn serve(self, gates: &Gates, workers: &Workers) {
         let config = &self.service.config;
         let (listener, target) = (&*config.name, &config.target);
         match self.socket {
-            BoundSocket::Tcp(socket) => {
+            BoundSocket::Tcp(sockets) => {
                 info!(listener, address = %self.address, %target, "TCP listener started");
-                gates.tasks.spawn(serve_tcp(self.service, socket));
+                for (socket, runtime) in sockets.into_iter().zip(workers.runtimes()) {
+                    let task = serve_tcp(Arc::clone(&self.service), socket);
+                    gates.tasks.spawn_on(task, runtime);
+                }
             }
             BoundSocket::Udp(socket) => {
                 info!(listener, address = %self.address, %target, "UDP listener started");
@@ -265,6 +287,9 @@ impl Bound {
 struct Shared {
     log: Log,
     metrics: Metrics,
+    board: Option<Arc<Switchboard>>,
+    whims: Option<Arc<Whims>>,
+    memory: Arc<Memory>,
     resolver: Arc<Resolver>,
     gates: Gates,
     freed: Arc<Notify>,
@@ -272,11 +297,17 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(config: &Config, log: Log, metrics: Metrics) -> Self {
+    fn new(config: &Config, log: Log, metrics: Metrics, board: Option<Arc<Switchboard>>) -> Self {
+        let memory = Arc::new(Memory::new(config.tcp.memory));
+        let given = Arc::clone(&memory);
+        metrics.show_tcp_memory(memory.total(), move || given.given());
         let most_bans = usize::try_from(config.admin.max_bans).unwrap_or(usize::MAX);
         Self {
             log,
             metrics,
+            board,
+            whims: Whims::from_environment().map(Arc::new),
+            memory,
             resolver: Arc::new(Resolver::new(config.server.resolve_ttl)),
             gates: Gates::default(),
             freed: Arc::default(),
@@ -284,9 +315,14 @@ impl Shared {
         }
     }
 
-    fn bind(&self, config: config::Listener, number: u32) -> Result<Bound, StartError> {
+    fn bind(
+        &self,
+        config: config::Listener,
+        number: u32,
+        workers: &Workers,
+    ) -> Result<Bound, StartError> {
         let what = format!("listener {}", config.name);
-        let (socket, address) = open_socket(&config, &what)?;
+        let (socket, address) = open_socket(&config, &what, workers)?;
         let metrics = self.metrics.listener(&config.name, config.protocol)?;
         let policy = Policy::new(&config.access, &config.limits, MOST_CLIENTS)
             .notify_freed(Arc::clone(&self.freed))
@@ -295,6 +331,9 @@ impl Shared {
             policy: Arc::new(policy),
             recorder: Arc::new(Recorder::new(&config, metrics, self.log.clone())),
             config,
+            board: self.board.clone(),
+            whims: self.whims.clone(),
+            memory: Arc::clone(&self.memory),
             resolver: Arc::clone(&self.resolver),
             gates: self.gates.clone(),
         };
@@ -309,6 +348,7 @@ impl Shared {
 fn open_socket(
     config: &config::Listener,
     what: &str,
+    workers: &Workers,
 ) -> Result<(BoundSocket, SocketAddr), StartError> {
     let bind_error = |source| StartError::Bind {
         what: what.to_owned(),
@@ -320,10 +360,26 @@ fn open_socket(
     };
     match config.protocol {
         Protocol::Tcp => {
-            let socket = bind_tcp(&config.listen, config.v6_only).map_err(bind_error)?;
-            let address = socket.local_addr().map_err(socket_error)?;
-            let socket = TcpListener::from_std(socket).map_err(socket_error)?;
-            Ok((BoundSocket::Tcp(socket), address))
+            let group = bind_tcp_group(
+                &config.listen,
+                config.v6_only,
+                config.tcp.keepalive,
+                workers.len(),
+            );
+            let mut sockets = Vec::with_capacity(workers.len());
+            let mut address = None;
+            for (socket, runtime) in group
+                .map_err(bind_error)?
+                .into_iter()
+                .zip(workers.runtimes())
+            {
+                let _there = runtime.enter();
+                address = Some(socket.local_addr().map_err(socket_error)?);
+                sockets.push(TcpListener::from_std(socket).map_err(socket_error)?);
+            }
+            let address =
+                address.ok_or_else(|| socket_error(io::ErrorKind::NotConnected.into()))?;
+            Ok((BoundSocket::Tcp(sockets), address))
         }
         Protocol::Udp => {
             let socket = bind_udp(&config.listen, config.v6_only).map_err(bind_error)?;

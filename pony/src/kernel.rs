@@ -20,6 +20,7 @@ mod interfaces;
 mod keys;
 #[cfg(test)]
 mod lab;
+pub mod lanes;
 mod links;
 mod log;
 mod netlink;

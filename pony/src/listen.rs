@@ -15,6 +15,6 @@ mod tcp;
 mod udp;
 
 pub use service::{Gates, Service};
-pub use socket::{BindError, bind_tcp, bind_udp};
+pub use socket::{BindError, bind_tcp, bind_tcp_group, bind_udp};
 pub use tcp::serve_tcp;
 pub use udp::{ListenSocket, serve_udp};

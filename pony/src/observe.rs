@@ -34,7 +34,9 @@ pub use self::health::{Health, Readiness};
 pub use self::http::serve;
 pub use self::layer::{LogLayer, tracing_layer};
 pub use self::log::{FlushError, Log, LogError, Sinks};
-pub use self::metrics::{ErrorKind, GuardMetrics, ListenerMetrics, Metrics, MetricsError};
+pub use self::metrics::{
+    ErrorKind, GuardMetrics, LaneMetrics, ListenerMetrics, Metrics, MetricsError,
+};
 pub use self::record::{Direction, FlowRecord};
 pub use self::recorder::Recorder;
 pub use self::session_log::SessionLogger;

@@ -2,15 +2,21 @@
 //!
 //! Owns every `unsafe` block of the daemon. Does not know what a listener, a client or a flow is.
 
+pub mod buffers;
 mod memory;
+pub mod tcp;
 
-use std::{io, os::fd::AsRawFd};
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+};
 
 use pony_common::time::Nanos;
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
     time::{ClockId, clock_gettime},
 };
+use tokio::io::{Interest, unix::AsyncFd};
 
 pub use self::memory::{Atomics, View, fill};
 
@@ -35,6 +41,18 @@ pub fn raise_open_files() -> u64 {
         Ok(()) => limit.maximum.unwrap_or(u64::MAX),
         Err(_) => limit.current.unwrap_or(u64::MAX),
     }
+}
+
+/// How much memory the machine has, in bytes.
+pub fn machine_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    // Wider than the kernel's own type on some machines, and not on others.
+    #[allow(
+        clippy::useless_conversion,
+        reason = "it is a `u32` on 32-bit machines"
+    )]
+    let pages = u64::from(info.totalram);
+    pages.saturating_mul(info.mem_unit.into())
 }
 
 /// Lets the kernel fragment the datagrams that `socket` sends.
@@ -78,4 +96,14 @@ fn set_int(socket: &impl AsRawFd, level: i32, name: i32, value: i32) -> io::Resu
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Has the runtime watch a descriptor that somebody else owns.
+pub fn watch(
+    descriptor: BorrowedFd<'_>,
+    interest: Interest,
+) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
+    // SAFETY: it is always the same descriptor, and open for as long as it is borrowed.
+    let watched = unsafe { AsyncFd::register_with_interest(descriptor, interest) };
+    watched.map_err(|error| error.into_parts().1)
 }

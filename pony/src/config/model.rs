@@ -21,6 +21,7 @@ pub struct Config {
     pub metrics: Option<MetricsEndpoint>,
     pub guard: Guard,
     pub admin: Admin,
+    pub tcp: TcpShare,
     /// At least one, in the order of the file.
     pub listeners: Vec<Listener>,
 }
@@ -33,6 +34,8 @@ pub struct Server {
     pub shutdown_timeout: Duration,
     /// How long the addresses of a target's name are kept.
     pub resolve_ttl: Duration,
+    /// How many threads serve TCP clients. `None`: as many as there are processors for us.
+    pub threads: Option<usize>,
 }
 
 /// Where events and messages go; at least one is set.
@@ -253,9 +256,49 @@ pub struct AttemptLimit {
     pub window: Duration,
 }
 
+/// How the bytes of one direction of a TCP flow are moved.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Lane {
+    /// Read and written through a buffer.
+    Copy,
+    /// Through a pipe: the bytes stay in the kernel.
+    Splice,
+    /// From socket to socket by the kernel itself.
+    Sockmap,
+}
+
+impl Lane {
+    /// Every lane.
+    pub const ALL: [Self; 3] = [Self::Copy, Self::Splice, Self::Sockmap];
+
+    /// The name in configuration, logs and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Copy => "copy",
+            Self::Splice => "splice",
+            Self::Sockmap => "sockmap",
+        }
+    }
+}
+
+impl std::fmt::Display for Lane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What all TCP flows share.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct TcpShare {
+    /// How many bytes flows may pin whose readers do not read. `None`: a share of the machine's.
+    pub memory: Option<u64>,
+}
+
 /// How TCP flows are kept. `None` is no timeout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tcp {
+    /// The only lane that is used. `None`: each flow gets the one that suits it.
+    pub lane: Option<Lane>,
     /// No progress from client to target or back by reading.
     pub read_timeout: Option<Duration>,
     /// No progress by writing.
@@ -333,6 +376,7 @@ impl Default for Limits {
 impl Default for Tcp {
     fn default() -> Self {
         Self {
+            lane: None,
             read_timeout: None,
             write_timeout: None,
             idle_timeout: None,

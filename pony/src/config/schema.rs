@@ -19,7 +19,7 @@ mod udp;
 use std::time::Duration;
 
 use super::document::EMPTY_REMEDY;
-use super::model::{Admin, Config, Guard};
+use super::model::{Admin, Config, Guard, TcpShare};
 use super::node::{Kind, Node};
 use super::problem::Complaint;
 use super::reader::{Context, Entry, Section};
@@ -30,6 +30,7 @@ const KEYS: &[&str] = &[
     "metrics",
     "guard",
     "admin",
+    "tcp",
     "listeners",
 ];
 
@@ -45,6 +46,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("metrics.prometheus", metrics::PROMETHEUS_KEYS),
     ("guard", guard::KEYS),
     ("admin", admin::KEYS),
+    ("tcp", tcp::SHARE_KEYS),
     ("listeners[]", listener::KEYS),
     ("listeners[].rate_limits", limits::KEYS),
     ("listeners[].tcp", tcp::KEYS),
@@ -96,6 +98,10 @@ pub(super) fn check(root: &Node, context: &Context) -> Option<Config> {
     let admin = top
         .get("admin")
         .map_or_else(|| Some(Admin::default()), |entry| admin::check(&entry));
+    let tcp = top.get("tcp").map_or_else(
+        || Some(TcpShare::default()),
+        |entry| tcp::check_share(&entry),
+    );
     let listeners = listener::check_all(&top, &mut places);
     let v6_only = places.check();
 
@@ -105,6 +111,7 @@ pub(super) fn check(root: &Node, context: &Context) -> Option<Config> {
         metrics: metrics.flatten(),
         guard: guard?,
         admin: admin?,
+        tcp: tcp?,
         listeners: listeners?,
     };
     for (index, listener) in config.listeners.iter_mut().enumerate() {

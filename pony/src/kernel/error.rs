@@ -83,7 +83,8 @@ impl StartError {
         }
     }
 
-    fn refused(what: &'static str, source: Source) -> Self {
+    /// From a system call that has to do with `what`.
+    pub(super) fn refused(what: &'static str, source: Source) -> Self {
         if is_permission(errno(source.as_ref())) {
             Self::NotPermitted { source }
         } else {

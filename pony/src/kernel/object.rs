@@ -200,7 +200,8 @@ pub(super) fn shared<T: Atomics>(
         .map_err(|source| StartError::map(name, MapError::IoError(source)))
 }
 
-fn missing(name: &'static str) -> StartError {
+/// What is said of an object that lacks something.
+pub(super) fn missing(name: &'static str) -> StartError {
     let source = EbpfError::ProgramError(ProgramError::InvalidName {
         name: name.to_owned(),
     });

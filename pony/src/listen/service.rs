@@ -11,6 +11,7 @@ use crate::{
     config,
     observe::Recorder,
     policy::{Permit, Policy},
+    relay::{Memory, Switchboard, Whims},
     sys,
     target::Resolver,
 };
@@ -34,6 +35,12 @@ pub struct Service {
     pub policy: Arc<Policy>,
     /// Its metrics and log.
     pub recorder: Arc<Recorder>,
+    /// The kernel's lane for TCP flows, if there is one.
+    pub board: Option<Arc<Switchboard>>,
+    /// For tests.
+    pub whims: Option<Arc<Whims>>,
+    /// What all TCP flows may pin together.
+    pub memory: Arc<Memory>,
     /// The targets' names.
     pub resolver: Arc<Resolver>,
     /// Stopping.

@@ -5,9 +5,10 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _, UdpSocket},
+    time::Duration,
 };
 
-use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
+use socket2::{Domain, Protocol as SocketProtocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::config::{Host, HostPort, Protocol};
 
@@ -23,38 +24,103 @@ pub struct BindError {
 
 /// Binds a TCP listener. `v6_only` keeps a wildcard IPv6 socket from taking IPv4 clients as well.
 pub fn bind_tcp(address: &HostPort, v6_only: bool) -> Result<TcpListener, BindError> {
-    bind(address, v6_only, Protocol::Tcp).map(Into::into)
+    let listen = |socket: Socket| {
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    let explain = |source| explain(source, address, Protocol::Tcp);
+    open(address, v6_only, Protocol::Tcp)
+        .and_then(listen)
+        .map_err(explain)
+}
+
+/// Binds `count` TCP listeners to one address, at least one; the kernel spreads the clients over
+/// them. Nobody else may have the address, whatever it allows.
+///
+/// Their clients' sockets are as [`prepare`] makes them: the kernel copies them from the listener's.
+pub fn bind_tcp_group(
+    address: &HostPort,
+    v6_only: bool,
+    keepalive: Option<Duration>,
+    count: usize,
+) -> Result<Vec<TcpListener>, BindError> {
+    let open_group = || {
+        // Bound as an only one, so that another process's socket is a conflict; then it may be
+        // joined by sockets of the same user, while it does not listen yet.
+        let first = open(address, v6_only, Protocol::Tcp)?;
+        first.set_reuse_port(true)?;
+        let address = first
+            .local_addr()?
+            .as_socket()
+            .ok_or(io::ErrorKind::InvalidData)?;
+        let mut sockets = vec![first];
+        for _ in 1..count {
+            sockets.push(open_at(address, v6_only, Protocol::Tcp, Sharing::Port)?);
+        }
+        for socket in &sockets {
+            prepare(&SockRef::from(socket), keepalive)?;
+            socket.listen(BACKLOG)?;
+        }
+        Ok(sockets.into_iter().map(Into::into).collect())
+    };
+    open_group().map_err(|source| explain(source, address, Protocol::Tcp))
 }
 
 /// Binds a UDP socket. `v6_only` as for [`bind_tcp`].
 pub fn bind_udp(address: &HostPort, v6_only: bool) -> Result<UdpSocket, BindError> {
-    bind(address, v6_only, Protocol::Udp).map(Into::into)
+    open(address, v6_only, Protocol::Udp)
+        .map(Into::into)
+        .map_err(|source| explain(source, address, Protocol::Udp))
 }
 
-fn bind(address: &HostPort, v6_only: bool, protocol: Protocol) -> Result<Socket, BindError> {
-    open(address, v6_only, protocol).map_err(|source| BindError {
+/// A proxy must not hold small writes back, and must notice peers that vanished.
+pub(super) fn prepare(socket: &Socket, keepalive: Option<Duration>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    if let Some(time) = keepalive {
+        let keepalive = TcpKeepalive::new().with_time(time).with_interval(time);
+        socket.set_tcp_keepalive(&keepalive)?;
+    }
+    Ok(())
+}
+
+fn explain(source: io::Error, address: &HostPort, protocol: Protocol) -> BindError {
+    BindError {
         protocol: protocol.as_str(),
         address: address.clone(),
         hint: hint(&source),
         source,
-    })
+    }
 }
 
+/// Who else may be bound to the address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Sharing {
+    Nobody,
+    /// Those of the same user that allow it too.
+    Port,
+}
+
+/// A bound socket that does not listen yet.
 fn open(address: &HostPort, v6_only: bool, protocol: Protocol) -> io::Result<Socket> {
     let resolved = to_socket_addr(address)?;
-    match open_at(resolved, v6_only, protocol) {
+    match open_at(resolved, v6_only, protocol, Sharing::Nobody) {
         // A host without IPv6: "any address" is then any IPv4 address.
         Err(error)
             if address.host == Host::Any && error.raw_os_error() == Some(libc::EAFNOSUPPORT) =>
         {
             let any_v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port);
-            open_at(any_v4, v6_only, protocol)
+            open_at(any_v4, v6_only, protocol, Sharing::Nobody)
         }
         result => result,
     }
 }
 
-fn open_at(address: SocketAddr, v6_only: bool, protocol: Protocol) -> io::Result<Socket> {
+fn open_at(
+    address: SocketAddr,
+    v6_only: bool,
+    protocol: Protocol,
+    sharing: Sharing,
+) -> io::Result<Socket> {
     let (kind, number) = match protocol {
         Protocol::Tcp => (Type::STREAM, SocketProtocol::TCP),
         Protocol::Udp => (Type::DGRAM, SocketProtocol::UDP),
@@ -72,10 +138,10 @@ fn open_at(address: SocketAddr, v6_only: bool, protocol: Protocol) -> io::Result
         // it would let two processes share the port unnoticed.
         socket.set_reuse_address(true)?;
     }
-    socket.bind(&address.into())?;
-    if protocol == Protocol::Tcp {
-        socket.listen(BACKLOG)?;
+    if sharing == Sharing::Port {
+        socket.set_reuse_port(true)?;
     }
+    socket.bind(&address.into())?;
     Ok(socket)
 }
 
@@ -125,6 +191,41 @@ mod tests {
         let error = bind_tcp(&loopback(port), false).unwrap_err().to_string();
         assert!(error.contains(&format!("tcp 127.0.0.1:{port}")), "{error}");
         assert!(error.contains("ss -lntup"), "{error}");
+    }
+
+    #[test]
+    fn a_group_shares_a_port_that_no_other_group_and_no_single_socket_can_have() {
+        let group = bind_tcp_group(&loopback(0), false, None, 3).unwrap();
+        let address = group[0].local_addr().unwrap();
+        for socket in &group {
+            assert_eq!(socket.local_addr().unwrap(), address);
+        }
+        bind_tcp_group(&loopback(address.port()), false, None, 2).unwrap_err();
+        bind_tcp(&loopback(address.port()), false).unwrap_err();
+        std::net::TcpStream::connect(address).unwrap();
+    }
+
+    #[test]
+    fn the_clients_of_a_group_inherit_its_settings() {
+        let second = Duration::from_secs(1);
+        let group = bind_tcp_group(&loopback(0), false, Some(7 * second), 1).unwrap();
+        let _near = std::net::TcpStream::connect(group[0].local_addr().unwrap()).unwrap();
+        group[0].set_nonblocking(false).unwrap();
+        let client = Socket::from(group[0].accept().unwrap().0);
+        assert!(client.tcp_nodelay().unwrap() && client.keepalive().unwrap());
+        assert_eq!(client.tcp_keepalive_time().unwrap(), 7 * second);
+        assert_eq!(client.tcp_keepalive_interval().unwrap(), 7 * second);
+    }
+
+    #[test]
+    fn a_group_is_refused_where_another_socket_would_allow_it() {
+        let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        other.set_reuse_port(true).unwrap();
+        let any = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        other.bind(&any.into()).unwrap();
+        other.listen(1).unwrap();
+        let port = other.local_addr().unwrap().as_socket().unwrap().port();
+        bind_tcp_group(&loopback(port), false, None, 2).unwrap_err();
     }
 
     #[test]

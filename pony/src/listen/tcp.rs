@@ -2,14 +2,19 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     select,
     time::sleep,
 };
 
-use super::service::{Service, canonical};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    service::{Service, canonical},
+    socket::prepare,
+};
 use crate::{
     observe::ErrorKind,
     policy::Permit,
@@ -19,6 +24,9 @@ use crate::{
 
 /// Accepts clients on `socket` until the daemon stops.
 pub async fn serve_tcp(service: Arc<Service>, socket: TcpListener) {
+    // Every flow waits for it. With one of our own we share the list of who waits with no other
+    // thread.
+    let cut = service.gates.cut.child_token();
     loop {
         let accepted = select! {
             biased;
@@ -26,7 +34,7 @@ pub async fn serve_tcp(service: Arc<Service>, socket: TcpListener) {
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((client, address)) => accept(&service, client, canonical(address)),
+            Ok((client, address)) => accept(&service, client, canonical(address), &cut),
             Err(error) => {
                 service.recorder.listen_failed(&error);
                 sleep(pause_after(&error)).await;
@@ -35,16 +43,22 @@ pub async fn serve_tcp(service: Arc<Service>, socket: TcpListener) {
     }
 }
 
-fn accept(service: &Arc<Service>, client: TcpStream, address: SocketAddr) {
+fn accept(service: &Arc<Service>, client: TcpStream, address: SocketAddr, cut: &CancellationToken) {
     let Some(permit) = service.admit(address.ip()) else {
         return;
     };
-    let task = serve_flow(Arc::clone(service), client, address, permit);
+    let task = serve_flow(Arc::clone(service), client, address, permit, cut.clone());
     service.gates.tasks.spawn(task);
 }
 
-async fn serve_flow(service: Arc<Service>, client: TcpStream, address: SocketAddr, permit: Permit) {
-    let record = service.recorder.open(address);
+async fn serve_flow(
+    service: Arc<Service>,
+    client: TcpStream,
+    address: SocketAddr,
+    permit: Permit,
+    cut: CancellationToken,
+) {
+    let record = Arc::new(service.recorder.open(address));
     let tcp = &service.config.tcp;
     let connecting = connect_tcp(
         &service.resolver,
@@ -53,11 +67,11 @@ async fn serve_flow(service: Arc<Service>, client: TcpStream, address: SocketAdd
     );
     let connected = select! {
         biased;
-        () = service.gates.cut.cancelled() => {
+        () = cut.cancelled() => {
             return record.close(End::Cut.error());
         }
         () = permit.banned() => {
-            reset(&client);
+            reset(&SockRef::from(&client));
             record.banned();
             return record.close(End::Banned.error());
         }
@@ -81,14 +95,16 @@ async fn serve_flow(service: Arc<Service>, client: TcpStream, address: SocketAdd
         }
     };
     record.connected();
-    prepare(&client, tcp.keepalive);
-    prepare(&target, tcp.keepalive);
-    let cut = &service.gates.cut;
+    // Fails only on a connection that is gone, which the relay is about to notice.
+    drop(prepare(&SockRef::from(&target), tcp.keepalive));
     let flow = Flow {
         record: &record,
         permit: &permit,
-        timeouts: tcp,
-        cut,
+        rules: tcp,
+        board: service.board.as_deref(),
+        whims: service.whims.as_deref(),
+        memory: &service.memory,
+        cut: &cut,
     };
     let end = relay_tcp(&flow, client, target).await;
     match end {
@@ -97,16 +113,6 @@ async fn serve_flow(service: Arc<Service>, client: TcpStream, address: SocketAdd
         _ => {}
     }
     record.close(end.error());
-}
-
-/// A proxy must not hold small writes back, and must notice peers that vanished.
-fn prepare(stream: &TcpStream, keepalive: Option<Duration>) {
-    // These fail only on a connection that is gone, which the relay is about to notice.
-    drop(stream.set_nodelay(true));
-    if let Some(time) = keepalive {
-        let keepalive = TcpKeepalive::new().with_time(time).with_interval(time);
-        drop(SockRef::from(stream).set_tcp_keepalive(&keepalive));
-    }
 }
 
 /// How long to wait before the next `accept`.

@@ -6,6 +6,7 @@
 
 mod families;
 mod guard;
+mod lanes;
 mod listener;
 
 use std::{
@@ -20,6 +21,7 @@ use prometheus::{
 
 use self::families::Families;
 pub use self::guard::GuardMetrics;
+pub use self::lanes::LaneMetrics;
 pub use self::listener::{ErrorKind, ListenerMetrics};
 use crate::config::Protocol;
 
@@ -39,6 +41,8 @@ struct Inner {
     families: Families,
     loaded_at: IntGauge,
     bans: IntGauge,
+    tcp_memory: IntGauge,
+    tcp_memory_limit: IntGauge,
     listeners: Mutex<Listeners>,
     refresh: Mutex<Vec<Refresh>>,
 }
@@ -61,12 +65,24 @@ impl Metrics {
         registry.register(Box::new(loaded_at.clone()))?;
         let bans = IntGauge::new("packetpony_bans", "Bans by hand that hold now")?;
         registry.register(Box::new(bans.clone()))?;
+        let tcp_memory = IntGauge::new(
+            "packetpony_tcp_memory_bytes",
+            "What TCP flows were allowed to pin until their readers keep up",
+        )?;
+        registry.register(Box::new(tcp_memory.clone()))?;
+        let tcp_memory_limit = IntGauge::new(
+            "packetpony_tcp_memory_limit_bytes",
+            "What TCP flows may be allowed to pin, all together",
+        )?;
+        registry.register(Box::new(tcp_memory_limit.clone()))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let inner = Inner {
             registry,
             families,
             loaded_at,
             bans,
+            tcp_memory,
+            tcp_memory_limit,
             listeners: Mutex::default(),
             refresh: Mutex::default(),
         };
@@ -100,6 +116,19 @@ impl Metrics {
     pub fn count_bans_with(&self, count: impl Fn() -> usize + Send + Sync + 'static) {
         let bans = self.inner.bans.clone();
         self.refresh_with(move || bans.set(i64::try_from(count()).unwrap_or(i64::MAX)));
+    }
+
+    /// Has `given` say how many bytes TCP flows may pin now, of so many, whenever that is asked for.
+    pub fn show_tcp_memory(&self, limit: u64, given: impl Fn() -> u64 + Send + Sync + 'static) {
+        let value = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.inner.tcp_memory_limit.set(value(limit));
+        let gauge = self.inner.tcp_memory.clone();
+        self.refresh_with(move || gauge.set(value(given())));
+    }
+
+    /// The handles of the lanes.
+    pub fn lanes(&self) -> Arc<LaneMetrics> {
+        Arc::clone(&self.inner.families.lanes)
     }
 
     /// The configuration was loaded at this time.

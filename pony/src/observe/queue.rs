@@ -71,6 +71,10 @@ impl Queue {
             return;
         }
         state.records.push_back(record);
+        if state.records.len() == self.capacity / 2 {
+            // No time to rest.
+            state.waiting = true;
+        }
         self.wake(state);
     }
 
@@ -85,6 +89,7 @@ impl Queue {
     pub(super) fn reopen(&self) {
         let mut state = self.lock();
         state.reopen = true;
+        state.waiting = true;
         self.wake(state);
     }
 
@@ -92,6 +97,7 @@ impl Queue {
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
+        state.waiting = true;
         self.wake(state);
     }
 
@@ -105,6 +111,17 @@ impl Queue {
             reopen: mem::take(&mut state.reopen),
             closed: state.closed,
         }
+    }
+
+    /// Sleeps for `pause`, whoever logs meanwhile, unless the queue gets half full or is closed: whoever
+    /// logs is spared a system call, and the sink gets more at once.
+    pub(super) fn rest(&self, pause: Duration) {
+        let state = self.lock();
+        if state.closed || state.reopen || state.records.len() >= self.capacity / 2 {
+            return;
+        }
+        // Woken early, it has something to do early, and that is all.
+        drop(self.work.wait_timeout(state, pause));
     }
 
     /// Sleeps for `pause`. Returns false at once when the queue is or gets closed.
@@ -223,6 +240,24 @@ mod tests {
             queue.close();
             assert_eq!(worker.join().unwrap(), [(1, false), (0, true), (0, false)]);
         });
+    }
+
+    #[test]
+    fn a_rest_ends_early_when_the_queue_is_half_full() {
+        let queue = queue(8);
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| queue.rest(Duration::from_hours(1)));
+            while !worker.is_finished() {
+                if queue.lock().records.len() < 4 {
+                    queue.push(record());
+                }
+                queue.lock().waiting = true;
+                queue.wake(queue.lock());
+                std::thread::yield_now();
+            }
+        });
+        queue.push(record());
+        queue.rest(Duration::ZERO);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -19,6 +19,7 @@ use pony_common::reason::Reason;
 use tokio::time::sleep;
 
 use super::{ErrorKind, EventKind, FlowEvent, SessionLogger, recorder::Recorder};
+use crate::config::Lane;
 
 /// Which way payload goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,7 +38,14 @@ pub struct FlowRecord {
     connected: OnceLock<()>,
     sent: Figures,
     received: Figures,
+    lanes: Lanes,
     logger: Mutex<SessionLogger>,
+}
+
+/// The lanes of a TCP flow's directions, by their numbers; beyond them before it is relayed.
+struct Lanes {
+    sent: AtomicU8,
+    received: AtomicU8,
 }
 
 #[derive(Default)]
@@ -59,6 +67,7 @@ impl FlowRecord {
             connected: OnceLock::new(),
             sent: Figures::default(),
             received: Figures::default(),
+            lanes: Lanes::default(),
             logger: Mutex::new(logger),
         };
         if should_log {
@@ -73,7 +82,27 @@ impl FlowRecord {
     }
 
     /// Bytes of a stream were taken by the receiving socket.
-    pub fn moved(&self, direction: Direction, bytes: u64) {
+    pub fn moved(&self, direction: Direction, lane: Lane, bytes: u64) {
+        self.recorder.metrics.lanes.moved(lane, bytes);
+        self.count(direction, bytes);
+    }
+
+    /// A direction of a TCP flow uses this lane from now on, for this reason if it used another.
+    pub fn set_lane(&self, direction: Direction, lane: Lane, reason: &str) {
+        let metrics = &self.recorder.metrics.lanes;
+        let before = self.lanes.fastest();
+        let from = self.lanes.swap(direction, Some(lane));
+        if let Some(from) = from.filter(|from| *from != lane) {
+            metrics.changed(from, lane, reason);
+        }
+        let after = self.lanes.fastest();
+        if before != after {
+            before.inspect(|lane| metrics.left(*lane));
+            after.inspect(|lane| metrics.entered(*lane));
+        }
+    }
+
+    fn count(&self, direction: Direction, bytes: u64) {
         let metrics = &self.recorder.metrics;
         let (figures, counter) = match direction {
             Direction::Sent => (&self.sent, &metrics.bytes_sent),
@@ -85,7 +114,7 @@ impl FlowRecord {
 
     /// A datagram was sent on.
     pub fn datagram_moved(&self, direction: Direction, bytes: u64) {
-        self.moved(direction, bytes);
+        self.count(direction, bytes);
         let metrics = &self.recorder.metrics;
         let (figures, counter) = match direction {
             Direction::Sent => (&self.sent, &metrics.packets_sent),
@@ -196,8 +225,41 @@ impl FlowRecord {
     }
 }
 
+impl Lanes {
+    fn swap(&self, direction: Direction, lane: Option<Lane>) -> Option<Lane> {
+        let cell = match direction {
+            Direction::Sent => &self.sent,
+            Direction::Received => &self.received,
+        };
+        let number = lane.map_or(u8::MAX, |lane| lane as u8);
+        Self::lane(cell.swap(number, Relaxed))
+    }
+
+    /// The fastest lane that a direction uses.
+    fn fastest(&self) -> Option<Lane> {
+        let lanes = [&self.sent, &self.received].map(|cell| Self::lane(cell.load(Relaxed)));
+        lanes.into_iter().flatten().max_by_key(|lane| *lane as u8)
+    }
+
+    fn lane(number: u8) -> Option<Lane> {
+        Lane::ALL.get(usize::from(number)).copied()
+    }
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self {
+            sent: AtomicU8::new(u8::MAX),
+            received: AtomicU8::new(u8::MAX),
+        }
+    }
+}
+
 impl Drop for FlowRecord {
     fn drop(&mut self) {
+        if let Some(lane) = self.lanes.fastest() {
+            self.recorder.metrics.lanes.left(lane);
+        }
         self.recorder.metrics.active.dec();
     }
 }

@@ -2,7 +2,12 @@
 //!
 //! Forms only. The words are those of the first `PacketPony`, because people's scripts read them.
 
-use std::{fmt, time::SystemTime};
+use std::{
+    cell::RefCell,
+    fmt,
+    rc::Rc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use chrono::{DateTime, Local};
 
@@ -128,8 +133,24 @@ const fn level(severity: Severity) -> &'static str {
 }
 
 /// A time in the local zone, to the second.
+///
+/// Lines come by the thousand within one, and working out the zone takes longer than all the rest.
 fn local(at: SystemTime) -> impl fmt::Display {
-    DateTime::<Local>::from(at).format("%Y-%m-%d %H:%M:%S")
+    thread_local! {
+        static LAST: RefCell<(Option<Duration>, Rc<str>)> = RefCell::new((None, Rc::from("")));
+    }
+    let second =
+        (at.duration_since(UNIX_EPOCH).ok()).map(|time| Duration::from_secs(time.as_secs()));
+    LAST.with_borrow_mut(|(last, text)| {
+        if *last != second || second.is_none() {
+            *last = second;
+            *text = DateTime::<Local>::from(at)
+                .format("%Y-%m-%d %H:%M:%S")
+                .to_string()
+                .into();
+        }
+        Rc::clone(text)
+    })
 }
 
 #[cfg(test)]

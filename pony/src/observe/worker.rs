@@ -81,6 +81,7 @@ impl Running {
             if taken.closed {
                 return;
             }
+            self.worker.queue.rest(REST);
         }
     }
 
@@ -155,6 +156,10 @@ fn pause_after(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(7);
     (FIRST_PAUSE * 2u32.pow(doublings)).min(LONGEST_PAUSE)
 }
+
+/// How long what is logged may wait for more, so that a busy daemon does not wake this thread for
+/// every line.
+const REST: Duration = Duration::from_millis(10);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);

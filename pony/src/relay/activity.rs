@@ -1,14 +1,16 @@
 //! When something last happened in a flow, and when its timeouts therefore expire.
 
 use std::{
+    future::pending,
     sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
 use pony_common::time::Nanos;
+use tokio::time::sleep;
 
 use super::end::{End, Side};
-use crate::config::Tcp;
+use crate::{config::Tcp, sys};
 
 /// What one direction of a flow is doing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,6 +47,13 @@ impl Progress {
     pub(super) fn note(&self, doing: Doing, now: Nanos) {
         self.doing.store(doing as u8, Relaxed);
         self.since.store(now.0, Relaxed);
+    }
+
+    /// Notes what was seen later than it happened: nothing, if something else happened since.
+    pub(super) fn note_seen(&self, doing: Doing, at: Nanos) {
+        if at > self.since() {
+            self.note(doing, at);
+        }
     }
 
     pub(super) fn doing(&self) -> Doing {
@@ -88,7 +97,7 @@ impl Progress {
 /// When the flow made of these two directions must end if nothing happens until then, and how.
 ///
 /// A paced direction is not idle: it has bytes to move and we are the ones who hold them back.
-pub(super) fn next_expiry(up: &Progress, down: &Progress, timeouts: &Tcp) -> Option<(Nanos, End)> {
+fn next_expiry(up: &Progress, down: &Progress, timeouts: &Tcp) -> Option<(Nanos, End)> {
     let paced = [up, down]
         .iter()
         .any(|direction| direction.doing() == Doing::Pacing);
@@ -100,6 +109,43 @@ pub(super) fn next_expiry(up: &Progress, down: &Progress, timeouts: &Tcp) -> Opt
         .into_iter()
         .flatten()
         .min_by_key(|(at, _)| *at)
+}
+
+/// Waits until one of the timeouts has expired. Traffic only moves a time stamp; the timer is set
+/// anew when it fires too early.
+pub(super) async fn expired(up: &Progress, down: &Progress, timeouts: &Tcp) -> End {
+    loop {
+        match until_expiry(up, down, timeouts) {
+            Ok(Some(wait)) => sleep(wait).await,
+            Ok(None) => pending().await,
+            Err(end) => return end,
+        }
+    }
+}
+
+/// How long to wait until it is worth while to ask again; `None`: for ever. The error is how the
+/// flow must end now.
+pub(super) fn until_expiry(
+    up: &Progress,
+    down: &Progress,
+    timeouts: &Tcp,
+) -> Result<Option<Duration>, End> {
+    let set = [
+        timeouts.read_timeout,
+        timeouts.write_timeout,
+        timeouts.idle_timeout,
+    ];
+    let Some(shortest) = set.into_iter().flatten().min() else {
+        return Ok(None);
+    };
+    let now = sys::now();
+    match next_expiry(up, down, timeouts) {
+        Some((at, end)) if at <= now => Err(end),
+        // A direction that begins to wait for something else gets that timeout's whole length, so
+        // nothing can expire sooner than the shortest from now.
+        Some((at, _)) => Ok(Some(at.saturating_sub(now).to_duration().min(shortest))),
+        None => Ok(Some(shortest)),
+    }
 }
 
 fn after(time: Nanos, wait: Duration) -> Nanos {
@@ -115,6 +161,7 @@ mod tests {
     fn timeouts(read: u64, write: u64, idle: u64) -> Tcp {
         let set = |seconds| (seconds > 0).then(|| Duration::from_secs(seconds));
         Tcp {
+            lane: None,
             read_timeout: set(read),
             write_timeout: set(write),
             idle_timeout: set(idle),

@@ -5,7 +5,7 @@
 
 use std::{
     cell::RefCell,
-    ops::{Deref, DerefMut},
+    ops::{Deref, DerefMut, Range},
 };
 
 /// Large enough that a bulk flow spends its time in the kernel's copying and not in system calls,
@@ -19,7 +19,8 @@ thread_local! {
     static FREE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A borrowed buffer of [`BUFFER_LEN`] bytes with whatever its last user left in it.
+/// A borrowed buffer of [`BUFFER_LEN`] bytes with whatever its last user left in it, or a smaller one
+/// that was made of such a one.
 pub(super) struct Buffer(Option<Box<[u8]>>);
 
 impl Buffer {
@@ -28,6 +29,12 @@ impl Buffer {
         Self(Some(
             kept.unwrap_or_else(|| vec![0; BUFFER_LEN].into_boxed_slice()),
         ))
+    }
+
+    /// A smaller one with these bytes of it, if that spares much.
+    pub(super) fn trimmed(&self, part: Range<usize>) -> Option<Self> {
+        let part = self.get(part).filter(|part| part.len() <= self.len() / 2)?;
+        Some(Self(Some(part.into())))
     }
 }
 
@@ -49,7 +56,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let Some(buffer) = self.0.take() else { return };
         FREE.with_borrow_mut(|free| {
-            if free.len() < KEPT_PER_THREAD {
+            if buffer.len() == BUFFER_LEN && free.len() < KEPT_PER_THREAD {
                 free.push(buffer);
             }
         });
@@ -66,6 +73,18 @@ mod tests {
         let address = first.as_ptr();
         drop(first);
         assert_eq!(Buffer::take().as_ptr(), address);
+    }
+
+    #[test]
+    fn a_smaller_one_has_the_same_bytes_and_is_not_kept() {
+        let mut buffer = Buffer::take();
+        buffer[10..13].copy_from_slice(b"abc");
+        let smaller = buffer.trimmed(10..13).unwrap();
+        assert_eq!(&smaller[..], b"abc");
+        assert!(buffer.trimmed(0..BUFFER_LEN).is_none(), "it spares nothing");
+        let before = FREE.with_borrow(Vec::len);
+        drop(smaller);
+        assert_eq!(FREE.with_borrow(Vec::len), before);
     }
 
     #[test]

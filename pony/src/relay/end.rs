@@ -37,6 +37,8 @@ pub enum End {
     Cut,
     /// Its client was banned.
     Banned,
+    /// The kernel cannot prove that it has moved every byte.
+    Lost,
     /// The connection to this side broke.
     Broken(Side, io::Error),
 }
@@ -56,6 +58,7 @@ impl End {
             Self::OverBandwidth => Some("bandwidth limit exceeded".to_owned()),
             Self::Cut => Some("cut: PacketPony is stopping".to_owned()),
             Self::Banned => Some("banned by the operator".to_owned()),
+            Self::Lost => Some("reset: the kernel lost bytes on their way".to_owned()),
             Self::Broken(side, error) => Some(format!("{side}: {error}")),
         }
     }

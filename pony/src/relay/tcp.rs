@@ -1,28 +1,32 @@
 //! One TCP flow, from two connected sockets to its end.
 
 use std::{
-    convert::Infallible, future::pending, net::Shutdown, sync::atomic::Ordering::Relaxed,
+    convert::Infallible,
+    io,
+    net::Shutdown,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use socket2::SockRef;
-use tokio::{
-    io::AsyncReadExt as _,
-    join,
-    net::TcpStream,
-    pin, select,
-    time::{sleep, timeout},
-};
+use tokio::{join, net::TcpStream, pin, select, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    activity::{Doing, Progress, next_expiry},
+    activity::{Doing, Progress, expired},
+    allowance::Allowance,
     buffer::Buffer,
-    copy::{Ending, Pump, broken},
+    course::{Course, Talk},
     end::{End, Side},
+    memory::Memory,
+    pump::{Ending, Pump, Stop, broken},
+    sockets::Sockets,
+    sockmap::{Outcome, Stay},
+    switchboard::Switchboard,
+    whim::{Whim, Whims},
 };
 use crate::{
-    config,
+    config::{self, Lane},
     observe::{Direction, FlowRecord},
     policy::Permit,
     sys,
@@ -31,127 +35,198 @@ use crate::{
 /// What a flow needs besides its two sockets.
 pub struct Flow<'a> {
     /// Where its bytes are counted.
-    pub record: &'a FlowRecord,
+    pub record: &'a Arc<FlowRecord>,
     /// What its client may still use.
     pub permit: &'a Permit,
-    /// The listener's timeouts.
-    pub timeouts: &'a config::Tcp,
+    /// The listener's lane and timeouts.
+    pub rules: &'a config::Tcp,
+    /// The kernel's lane, if there is one.
+    pub board: Option<&'a Switchboard>,
+    /// For tests of the changes of lanes.
+    pub whims: Option<&'a Whims>,
+    /// What all flows may pin together.
+    pub memory: &'a Memory,
     /// Ends the flow at once.
     pub cut: &'a CancellationToken,
 }
 
 /// Relays both directions until both have ended, something breaks, or time is up; closes both
 /// sockets accordingly and says how it ended.
-pub async fn relay_tcp(flow: &Flow<'_>, mut client: TcpStream, mut target: TcpStream) -> End {
-    let end = flow.run(&mut client, &mut target).await;
+pub async fn relay_tcp(flow: &Flow<'_>, client: TcpStream, target: TcpStream) -> End {
+    let mut sockets = Sockets::new(client, target);
+    let end = flow.run(&mut sockets).await;
     match &end {
         // A peer must not take a ban for an ordinary end of what it was sent.
-        End::Broken(..) | End::Banned => {
-            reset(&client);
-            reset(&target);
-        }
+        End::Broken(..) | End::Banned | End::Lost => sockets.reset(),
         End::OverBandwidth => select! {
-            () = linger(client, target) => {}
+            () = Box::pin(linger(sockets)) => {}
             () = flow.cut.cancelled() => {}
             () = flow.permit.banned() => {}
         },
-        End::Finished | End::Idle(_) | End::ReadTimeout(..) | End::WriteTimeout(..) | End::Cut => {}
+        End::Finished | End::Idle(_) | End::ReadTimeout(..) | End::WriteTimeout(..) | End::Cut => {
+            sockets.end_on_close();
+        }
     }
     end
 }
 
 impl Flow<'_> {
-    async fn run(&self, client: &mut TcpStream, target: &mut TcpStream) -> End {
+    async fn run(&self, sockets: &mut Sockets) -> End {
         let now = sys::now();
-        let up_progress = Progress::new(Side::Client, now);
-        let down_progress = Progress::new(Side::Target, now);
-        let ending = Ending::default();
-        let up = self.pump(Direction::Sent, &up_progress, &ending);
-        let down = self.pump(Direction::Received, &down_progress, &ending);
+        let up = Progress::new(Side::Client, now);
+        let down = Progress::new(Side::Target, now);
+        select! {
+            biased;
+            // First, so that nothing moves any more.
+            () = self.permit.banned() => End::Banned,
+            end = self.by_stages(sockets, &up, &down) => end,
+            () = self.cut.cancelled() => End::Cut,
+            never = self.log_updates() => match never {},
+        }
+    }
 
-        let (mut from_client, mut to_client) = client.split();
-        let (mut from_target, mut to_target) = target.split();
+    /// The flow's stays in the daemon's hands and in the kernel's, by turns.
+    async fn by_stages(&self, sockets: &mut Sockets, up: &Progress, down: &Progress) -> End {
+        let mut course = Course::new(self.rules.lane);
+        let mut may_join = self.may_join();
+        let mut talk = Talk::new(self.rules.lane);
+        let mut whim = self.whims.map(Whims::next);
+        let mut allowances = [self.memory; 2].map(Allowance::new);
+        loop {
+            course = course.with_whim(whim.as_mut().map(Whim::fork));
+            let talking = may_join.then_some(&talk);
+            let stage = self.in_daemon(sockets, [up, down], &mut allowances, course, talking);
+            match stage.await {
+                Ok(Stop::Join) => {}
+                Ok(Stop::Ended) => return End::Finished,
+                Err(end) => return end,
+            }
+            // On the heap: most flows never get there.
+            let whim = whim.as_mut().map(Whim::fork);
+            let stay = Box::pin(self.in_kernel(sockets, [up, down], &mut allowances, whim)).await;
+            sockets.end_on_close();
+            for allowance in &mut allowances {
+                allowance.give_back();
+            }
+            match stay {
+                Outcome::End(end) => return end,
+                Outcome::Left(change) => {
+                    course = Course::after(change);
+                    talk.begin_anew();
+                }
+                Outcome::NotJoined => {
+                    // Whatever it is, it would be so again.
+                    may_join = false;
+                }
+            }
+        }
+    }
+
+    fn may_join(&self) -> bool {
+        let suits = matches!(self.rules.lane, None | Some(Lane::Sockmap));
+        suits && self.board.is_some() && !self.permit.is_metered()
+    }
+
+    async fn in_daemon(
+        &self,
+        sockets: &mut Sockets,
+        [up, down]: [&Progress; 2],
+        [of_up, of_down]: &mut [Allowance<'_>; 2],
+        course: Course,
+        talk: Option<&Talk>,
+    ) -> Result<Stop, End> {
+        let (client, target) = sockets.watched()?;
+        let ending = Ending::default();
+        let mut up_pump = self.pump(Direction::Sent, [up, down], of_up, course, talk, &ending);
+        let mut down_pump = self.pump(
+            Direction::Received,
+            [down, up],
+            of_down,
+            course,
+            talk,
+            &ending,
+        );
         let both = async {
+            let to_target = up_pump.run(client, target);
+            let to_client = down_pump.run(target, client);
+            pin!(to_target, to_client);
             // A side that has sent its last byte may still reset the connection.
-            let up = async {
-                up.run(&mut from_client, &mut to_target).await?;
-                Ok::<_, End>(from_client)
-            };
-            let down = async {
-                down.run(&mut from_target, &mut to_client).await?;
-                Ok::<_, End>(from_target)
-            };
-            pin!(up, down);
             select! {
-                ended = &mut up => match ended {
-                    Ok(client) => rest(down, client.as_ref(), Side::Client).await,
-                    Err(end) => last_words(end, &ending, &down_progress, down).await,
+                stopped = &mut to_target => match stopped {
+                    Ok(Stop::Join) => Ok(Stop::Join),
+                    Ok(Stop::Ended) => rest(to_client, client, Side::Client).await,
+                    Err(end) => Err(last_words(end, &ending, down, to_client).await),
                 },
-                ended = &mut down => match ended {
-                    Ok(target) => rest(up, target.as_ref(), Side::Target).await,
-                    Err(end) => last_words(end, &ending, &up_progress, up).await,
+                stopped = &mut to_client => match stopped {
+                    Ok(Stop::Join) => Ok(Stop::Join),
+                    Ok(Stop::Ended) => rest(to_target, target, Side::Target).await,
+                    Err(end) => Err(last_words(end, &ending, up, to_target).await),
                 },
             }
         };
         select! {
             biased;
-            // First, so that nothing moves any more.
-            () = self.permit.banned() => End::Banned,
-            end = both => end,
-            () = self.cut.cancelled() => End::Cut,
-            end = self.expired(&up_progress, &down_progress) => end,
-            never = self.log_updates() => match never {},
+            stopped = both => stopped,
+            end = expired(up, down, self.rules) => Err(end),
         }
     }
 
-    fn pump<'a>(
+    async fn in_kernel(
+        &self,
+        sockets: &mut Sockets,
+        progress: [&Progress; 2],
+        [of_up, of_down]: &mut [Allowance<'_>; 2],
+        whim: Option<Whim>,
+    ) -> Outcome {
+        let Some(board) = self.board else {
+            return Outcome::End(End::Lost);
+        };
+        let (client, target) = match sockets.bare() {
+            Ok(both) => both,
+            Err(end) => return Outcome::End(end),
+        };
+        let is_forced = self.rules.lane.is_some();
+        let mut stay = Stay {
+            board,
+            record: self.record,
+            progress,
+            rules: self.rules,
+            whim,
+            budgets: [
+                of_up.for_lane(is_forced, client, target),
+                of_down.for_lane(is_forced, target, client),
+            ],
+        };
+        stay.run(client, target).await
+    }
+
+    fn pump<'a, 'm>(
         &'a self,
         direction: Direction,
-        progress: &'a Progress,
+        [progress, other]: [&'a Progress; 2],
+        allowance: &'a mut Allowance<'m>,
+        course: Course,
+        talk: Option<&'a Talk>,
         ending: &'a Ending,
-    ) -> Pump<'a> {
+    ) -> Pump<'a, 'm> {
         let (source, destination) = match direction {
             Direction::Sent => (Side::Client, Side::Target),
             Direction::Received => (Side::Target, Side::Client),
         };
+        self.record.set_lane(direction, course.lane(), "left");
         Pump {
             source,
             destination,
             direction,
             progress,
+            other,
             record: self.record,
             permit: self.permit,
+            allowance,
             ending,
+            course,
+            talk,
         }
-    }
-
-    /// Waits until one of the timeouts has expired. Traffic only moves a time stamp; the timer is
-    /// set anew when it fires too early.
-    async fn expired(&self, up: &Progress, down: &Progress) -> End {
-        loop {
-            let now = sys::now();
-            let wake = match next_expiry(up, down, self.timeouts) {
-                Some((at, end)) if at <= now => return end,
-                Some((at, _)) => at.saturating_sub(now).to_duration(),
-                None => Duration::MAX,
-            };
-            // A direction that begins to wait for something else gets that timeout's whole length,
-            // so nothing can expire sooner than the shortest from now.
-            match self.shortest_timeout() {
-                Some(shortest) => sleep(wake.min(shortest)).await,
-                None => pending().await,
-            }
-        }
-    }
-
-    fn shortest_timeout(&self) -> Option<Duration> {
-        let timeouts = self.timeouts;
-        let set = [
-            timeouts.read_timeout,
-            timeouts.write_timeout,
-            timeouts.idle_timeout,
-        ];
-        set.into_iter().flatten().min()
     }
 
     async fn log_updates(&self) -> Infallible {
@@ -160,18 +235,15 @@ impl Flow<'_> {
 }
 
 /// The other direction's rest, once `ended` has reached its end of file.
-async fn rest<T>(
-    direction: impl Future<Output = Result<T, End>>,
+async fn rest(
+    direction: impl Future<Output = Result<Stop, End>>,
     ended: &TcpStream,
     side: Side,
-) -> End {
+) -> Result<Stop, End> {
     select! {
         biased;
-        result = direction => match result {
-            Ok(_) => End::Finished,
-            Err(end) => end,
-        },
-        error = broken(ended) => End::Broken(side, error),
+        result = direction => result,
+        error = broken(ended) => Err(End::Broken(side, error)),
     }
 }
 
@@ -201,27 +273,29 @@ async fn last_words<T>(
     end
 }
 
-/// Makes the coming close a reset, so that the peer learns that this was not an ordinary end.
-pub fn reset(stream: &TcpStream) {
-    // A failure means that the connection is gone, which is what the reset is for.
-    drop(SockRef::from(stream).set_linger(Some(Duration::ZERO)));
-}
-
 /// Ends both connections so that what was delivered arrives.
 ///
 /// Closing a socket with unread bytes sends a reset, which may overtake what the peer has not read
 /// yet. So: end of file to both, then read and throw away until they close or the time is up.
-async fn linger(client: TcpStream, target: TcpStream) {
-    join!(see_off(client), see_off(target));
+async fn linger(mut sockets: Sockets) {
+    if let Ok((client, target)) = sockets.watched() {
+        join!(see_off(client), see_off(target));
+    }
 }
 
-async fn see_off(mut stream: TcpStream) {
-    if SockRef::from(&stream).shutdown(Shutdown::Write).is_err() {
+async fn see_off(stream: &TcpStream) {
+    if SockRef::from(stream).shutdown(Shutdown::Write).is_err() {
         return;
     }
     let discard = async {
         let mut buffer = Buffer::take();
-        while matches!(stream.read(&mut buffer).await, Ok(read) if read > 0) {}
+        while stream.readable().await.is_ok() {
+            match stream.try_read(&mut buffer) {
+                Ok(0) => break,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => break,
+                _ => {}
+            }
+        }
     };
     // Elapsed or not, the connection is closed now.
     drop(timeout(LINGER, discard).await);

@@ -8,7 +8,11 @@ use std::{
     sync::atomic::AtomicU64,
 };
 
-use pony_common::layout::{ledger::Entry, report::Report};
+use pony_common::layout::{
+    lane::{Moved, Orders},
+    ledger::Entry,
+    report::Report,
+};
 
 /// Copies `values` to the beginning of what `file` maps, which must be at least as large.
 ///
@@ -43,6 +47,12 @@ unsafe impl Atomics for Entry<AtomicU64, [AtomicU64; 3]> {}
 // SAFETY: `repr(C)` of `AtomicU64`s alone.
 unsafe impl Atomics for Report<AtomicU64> {}
 
+// SAFETY: `repr(C)` of `AtomicU64`s alone.
+unsafe impl Atomics for Moved<AtomicU64> {}
+
+// SAFETY: `repr(C)` of `AtomicU64`s alone.
+unsafe impl Atomics for Orders<AtomicU64> {}
+
 /// The elements of a file, or of a BPF array, that others may change meanwhile.
 #[derive(Debug)]
 pub struct View<T> {
@@ -53,6 +63,9 @@ pub struct View<T> {
 
 // SAFETY: what is mapped stays so in every thread, and whoever refers to it borrows the view.
 unsafe impl<T: Atomics> Send for View<T> {}
+
+// SAFETY: all that can be done with a reference is to look at the elements, which are atomics.
+unsafe impl<T: Atomics> Sync for View<T> {}
 
 impl<T: Atomics> View<T> {
     /// Maps the first `len` elements of `file`, which must be at least as large. They must not be

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
     net::{TcpStream, UdpSocket},
     time::{Instant, timeout, timeout_at},
@@ -53,13 +54,54 @@ pub async fn connect_tcp(
     let mut last = None;
     for (tried, &address) in addresses.iter().enumerate() {
         let until = share(deadline, addresses.len() - tried);
-        match timeout_at(until, TcpStream::connect(address)).await {
+        match timeout_at(until, dial(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(source)) => last = Some(ConnectError::Refused { address, source }),
             Err(_elapsed) => {}
         }
     }
     Err(last.unwrap_or_else(|| timed_out(target, limit)))
+}
+
+/// Connects to `address`.
+async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+    let kind = Type::STREAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
+        _ => {}
+    }
+    let dialling = Dialling(Some(TcpStream::from_std(socket.into())?));
+    dialling.finish().await
+}
+
+/// A connection that is being made.
+///
+/// Whoever gives up meanwhile leaves no ordinary end of file behind: the target may have accepted
+/// what we were not yet told of.
+struct Dialling(Option<TcpStream>);
+
+impl Dialling {
+    async fn finish(mut self) -> io::Result<TcpStream> {
+        if let Some(stream) = &self.0 {
+            stream.writable().await?;
+            if let Some(error) = stream.take_error()? {
+                return Err(error);
+            }
+        }
+        self.0
+            .take()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Drop for Dialling {
+    fn drop(&mut self) {
+        if let Some(stream) = &self.0 {
+            // Fails only where there is no connection.
+            drop(SockRef::from(stream).set_linger(Some(Duration::ZERO)));
+        }
+    }
 }
 
 /// A socket that exchanges datagrams with `target` alone: the first address that has a route.

@@ -127,6 +127,16 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// A number of bytes, at least so many.
+    pub(in crate::config) fn size_from(&self, least: u64) -> Option<u64> {
+        let size = self.size()?;
+        if size < least {
+            let megabytes = least >> 20;
+            return self.reject("is too small", format!("write at least \"{megabytes}MB\""));
+        }
+        Some(size)
+    }
+
     /// One of a few words, in any case.
     pub(in crate::config) fn word<T: Copy>(&self, noun: &str, words: &[(&str, T)]) -> Option<T> {
         if let Kind::Text(text) = &self.node.kind {

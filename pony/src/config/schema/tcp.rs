@@ -1,13 +1,14 @@
-//! The `tcp` block of a listener.
+//! The `tcp` block of a listener, and the one of the whole file.
 
 use std::time::Duration;
 
 use super::{LEAST_TIME, MOST_TIME, session_log};
-use crate::config::model::{SessionLog, Tcp};
+use crate::config::model::{Lane, SessionLog, Tcp, TcpShare};
 use crate::config::problem::Complaint;
-use crate::config::reader::Section;
+use crate::config::reader::{Entry, Section};
 
 pub(super) const KEYS: &[&str] = &[
+    "lane",
     "read_timeout",
     "write_timeout",
     "idle_timeout",
@@ -15,6 +16,22 @@ pub(super) const KEYS: &[&str] = &[
     "keepalive",
     "logging",
 ];
+
+/// Of the whole file.
+pub(super) const SHARE_KEYS: &[&str] = &["memory"];
+
+/// A hundred stalled flows need this much to move at all.
+const LEAST_MEMORY: u64 = 16 << 20;
+
+/// What all listeners share.
+pub(super) fn check_share(entry: &Entry<'_>) -> Option<TcpShare> {
+    let section = entry.section(SHARE_KEYS)?;
+    let memory = match section.get("memory") {
+        Some(entry) => Some(entry.size_from(LEAST_MEMORY)?),
+        None => None,
+    };
+    Some(TcpShare { memory })
+}
 
 pub(super) fn check(section: &Section<'_>) -> (Tcp, SessionLog) {
     let default = Tcp::default();
@@ -25,6 +42,7 @@ pub(super) fn check(section: &Section<'_>) -> (Tcp, SessionLog) {
         .get("logging")
         .and_then(|entry| entry.section(session_log::KEYS));
     let tcp = Tcp {
+        lane: section.get("lane").and_then(|entry| lane(&entry)),
         read_timeout: timeout(section, "read_timeout"),
         write_timeout: timeout(section, "write_timeout"),
         idle_timeout: timeout(section, "idle_timeout"),
@@ -39,6 +57,16 @@ pub(super) fn check(section: &Section<'_>) -> (Tcp, SessionLog) {
         tcp,
         log.map_or(SessionLog::CONNECTIONS, |log| session_log::check(&log)),
     )
+}
+
+fn lane(entry: &Entry<'_>) -> Option<Lane> {
+    let words = [
+        ("auto", None),
+        ("copy", Some(Lane::Copy)),
+        ("splice", Some(Lane::Splice)),
+        ("sockmap", Some(Lane::Sockmap)),
+    ];
+    entry.word("a lane", &words).flatten()
 }
 
 /// 0 is no timeout.

@@ -61,14 +61,24 @@ fn what_is_left_out_takes_its_default() {
 fn every_member_of_server_is_read() {
     let config = config_of(&file_with(&[(
         "server",
-        "{name: a b, shutdown_timeout: 0s, resolve_ttl: 1h30m}",
+        "{name: a b, shutdown_timeout: 0s, resolve_ttl: 1h30m, threads: 3}",
     )]));
     let server = Server {
         name: "a b".to_owned(),
         shutdown_timeout: Duration::ZERO,
         resolve_ttl: 5400 * SECOND,
+        threads: Some(3),
     };
     assert_eq!(config.server, server);
+}
+
+#[test]
+fn what_tcp_flows_share_is_read() {
+    // Listeners have a block of the same name.
+    let memory = |block: &str| config_of(&file_with(&[("admin", block)])).tcp.memory;
+    assert_eq!(memory("{}"), None);
+    assert_eq!(memory("{}\ntcp: {memory: 1.5GB}"), Some(3 << 29));
+    assert_eq!(memory("{}\ntcp: {memory: 16MB}"), Some(16 << 20));
 }
 
 #[test]
@@ -293,8 +303,9 @@ fn connections_are_limited_with_and_without_their_window() {
 
 #[test]
 fn tcp_timeouts_are_read_and_zero_is_none() {
-    let tcp = listener_of(&[("tcp", "{read_timeout: 9m, write_timeout: 30s, idle_timeout: 5m, connect_timeout: 3s, keepalive: 1m}")]).tcp;
+    let tcp = listener_of(&[("tcp", "{lane: Splice, read_timeout: 9m, write_timeout: 30s, idle_timeout: 5m, connect_timeout: 3s, keepalive: 1m}")]).tcp;
     let expected = Tcp {
+        lane: Some(Lane::Splice),
         read_timeout: Some(540 * SECOND),
         write_timeout: Some(30 * SECOND),
         idle_timeout: Some(300 * SECOND),

@@ -1,12 +1,14 @@
 //! The families of metrics: names, help texts, labels, buckets.
 
+use std::sync::Arc;
+
 use pony_common::reason::Reason;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, exponential_buckets,
 };
 
 use super::{
-    MetricsError,
+    LaneMetrics, MetricsError,
     listener::{ErrorKind, ListenerMetrics, Refusals},
 };
 use crate::{config::Protocol, observe::sink::SinkName};
@@ -16,6 +18,7 @@ pub(super) struct Families {
     limits: Limits,
     errors: IntCounterVec,
     pub(super) log_events_dropped: IntCounterVec,
+    pub(super) lanes: Arc<LaneMetrics>,
 }
 
 /// What comes, goes and passes.
@@ -67,6 +70,7 @@ impl Families {
                 &["listener", "type"],
             )?,
             log_events_dropped,
+            lanes: Arc::new(LaneMetrics::register(registry)?),
         })
     }
 
@@ -121,6 +125,7 @@ impl Families {
             })?,
             limit_violations: by_reason(&limits.violations, name, Reason::is_limit)?,
             errors: by_error(&self.errors, name)?,
+            lanes: Arc::clone(&self.lanes),
         })
     }
 }

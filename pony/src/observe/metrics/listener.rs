@@ -3,8 +3,12 @@
 //! Counting through these handles takes no lock and no look-up, so the data path may do it for
 //! every chunk.
 
+use std::sync::Arc;
+
 use pony_common::reason::Reason;
 use prometheus::{Histogram, IntCounter, IntGauge};
+
+use super::LaneMetrics;
 
 /// The handles of one listener.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub struct ListenerMetrics {
     pub(super) limit_violations: Refusals,
     /// In the order of [`ErrorKind::ALL`].
     pub(super) errors: Vec<IntCounter>,
+    /// Those of all listeners.
+    pub(in crate::observe) lanes: Arc<LaneMetrics>,
 }
 
 impl ListenerMetrics {

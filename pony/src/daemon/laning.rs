@@ -1,0 +1,115 @@
+//! The kernel's lane for TCP flows: whether it can be had, and who answers its calls.
+
+use std::sync::Arc;
+
+use tokio::{
+    select,
+    task::{JoinHandle, spawn_blocking},
+};
+use tracing::{info, warn};
+
+use crate::{
+    config::{self, Lane, Protocol},
+    kernel::lanes::{Lanes, LanesError},
+    observe::Metrics,
+    relay::Switchboard,
+    sys,
+};
+
+/// The lane at work, or not. Dropping it ends what rings the flows.
+pub(super) struct Laning {
+    board: Option<Arc<Switchboard>>,
+    ringing: Option<JoinHandle<()>>,
+}
+
+impl Laning {
+    /// Loads and tests the program if a listener may use it. Says once what came of it.
+    pub(super) async fn start(listeners: &[config::Listener], metrics: &Metrics) -> Self {
+        let gauges = metrics.lanes();
+        for lane in [Lane::Copy, Lane::Splice] {
+            gauges.set_available(lane, None);
+        }
+        let is_wanted = listeners.iter().any(|listener| {
+            listener.protocol == Protocol::Tcp
+                && matches!(listener.tcp.lane, None | Some(Lane::Sockmap))
+        });
+        if !is_wanted {
+            gauges.set_available(Lane::Sockmap, Some("not_wanted"));
+            return Self {
+                board: None,
+                ringing: None,
+            };
+        }
+        match spawn_blocking(load).await {
+            Ok(Ok(lanes)) => {
+                gauges.set_available(Lane::Sockmap, None);
+                info!(max_flows = lanes.room(), "Sockmap lane ready");
+                Self::serve(lanes, metrics)
+            }
+            Ok(Err(error)) => {
+                gauges.set_available(Lane::Sockmap, Some(error.obstacle()));
+                let reason = error.explain();
+                warn!(reason, "No sockmap lane: flows are spliced and copied");
+                Self {
+                    board: None,
+                    ringing: None,
+                }
+            }
+            Err(_panicked) => {
+                gauges.set_available(Lane::Sockmap, Some("refused"));
+                Self {
+                    board: None,
+                    ringing: None,
+                }
+            }
+        }
+    }
+
+    fn serve(mut lanes: Lanes, metrics: &Metrics) -> Self {
+        let calls = lanes.take_calls();
+        let board = Arc::new(Switchboard::new(lanes));
+        let counted = Arc::clone(&board);
+        metrics.refresh_with(move || counted.count());
+        let ringing = calls.map(|calls| {
+            let board = Arc::clone(&board);
+            tokio::spawn(async move {
+                let failed = select! {
+                    failed = board.ring(calls) => failed,
+                    never = board.keep_counting() => match never {},
+                };
+                if let Err(error) = failed {
+                    warn!(%error, "Sockmap lane: cannot hear the kernel");
+                }
+            })
+        });
+        Self {
+            board: Some(board),
+            ringing,
+        }
+    }
+
+    pub(super) fn board(&self) -> Option<Arc<Switchboard>> {
+        self.board.clone()
+    }
+}
+
+impl Drop for Laning {
+    fn drop(&mut self) {
+        if let Some(ringing) = &self.ringing {
+            ringing.abort();
+        }
+    }
+}
+
+fn load() -> Result<Lanes, LanesError> {
+    // A flow has two sockets.
+    let flows = u32::try_from(sys::raise_open_files() / 2).unwrap_or(u32::MAX);
+    let lanes = Lanes::load(flows.clamp(LEAST_FLOWS, MOST_FLOWS))?;
+    lanes.self_test()?;
+    Ok(lanes)
+}
+
+const LEAST_FLOWS: u32 = 64;
+
+/// What the maps take grows with this, whether there are flows or not: 13 MB.
+const MOST_FLOWS: u32 = 32_768;
