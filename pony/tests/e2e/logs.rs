@@ -55,7 +55,7 @@ fn the_events_of_a_connection_have_the_documented_fields() {
 
 #[test]
 fn a_connection_with_a_logging_block_has_updates_with_figures() {
-    let entry = Entry::tcp(echo_target()).with("tcp: { logging: { periodic_log_bytes: 100 } }");
+    let entry = Entry::tcp(echo_target()).tcp_keys("logging: { periodic_log_bytes: 100 }");
     let pony = Pony::start(&entry);
     let mut client = connect(pony.address("tcp"));
     ping(&mut client, &[7; 60]);

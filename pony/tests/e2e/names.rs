@@ -28,7 +28,7 @@ fn every_address_of_the_targets_name_is_tried_whether_the_others_refuse_or_are_s
     let target = live.local_addr().unwrap();
     let (_silent, _fillers) = unresponsive(&format!("127.0.0.3:{}", target.port()));
     let names = "127.0.0.2 pony.test\n127.0.0.3 pony.test\n127.0.0.200 pony.test\n";
-    let entry = Entry::tcp(pony_test(target)).with("tcp: { connect_timeout: 2s }");
+    let entry = Entry::tcp(pony_test(target)).tcp_keys("connect_timeout: 2s");
     let Some(launch) = Launch::new(&entry).with_hosts(names) else {
         return;
     };
@@ -94,7 +94,7 @@ fn a_session_that_waits_for_the_resolver_delays_nobody_and_then_loses_nothing() 
 #[test]
 fn the_connect_timeout_holds_for_the_resolver_too() {
     let (_target, address) = tcp_listener();
-    let entry = Entry::tcp(pony_test(address)).with("tcp: { connect_timeout: 200ms }");
+    let entry = Entry::tcp(pony_test(address)).tcp_keys("connect_timeout: 200ms");
     let Some((launch, _names)) = silent(Launch::new(&entry)) else {
         return;
     };

@@ -16,7 +16,7 @@ use crate::harness::{
 
 /// A listener with this `tcp:` block.
 fn with(target: std::net::SocketAddr, tcp: &str) -> Pony {
-    Pony::start(&Entry::tcp(target).with(&format!("tcp: {{ {tcp} }}")))
+    Pony::start(&Entry::tcp(target).tcp_keys(tcp))
 }
 
 #[test]

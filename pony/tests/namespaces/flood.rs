@@ -158,7 +158,7 @@ impl Field {
     /// Starts the proxy with a listener of each protocol.
     fn start(&self, sources: Sources, guard: &str) -> Pony {
         let target = format!("{TARGET_V4}:7");
-        let tcp = tcp("tcp", PORT, &target).with(&format!("tcp: {{ {QUIET} }}"));
+        let tcp = tcp("tcp", PORT, &target).tcp_keys(QUIET);
         let udp = udp("udp", PORT, &target).with(&format!("udp: {{ {QUIET} }}"));
         let exempt = format!("exempt: [{}]", CLIENT_V4[0]);
         let attempts = "max_connection_attempts_per_ip: 1, attempts_window: 1m";

@@ -137,7 +137,7 @@ fn open(entry: Entry, name: &str, port: u16) -> Entry {
         .allow("0.0.0.0/0, \"::/0\"")
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     if rustix::process::geteuid().is_root() {
         return true;
     }

@@ -1,6 +1,9 @@
 //! One entry of `listeners:`, written as a test needs it.
 
-use std::fmt::{self, Display};
+use std::{
+    env,
+    fmt::{self, Display},
+};
 
 /// A listener named after its protocol, on a free port of loopback, that serves loopback clients.
 #[derive(Clone)]
@@ -10,13 +13,18 @@ pub(crate) struct Entry {
     listen: String,
     target: String,
     allow: String,
+    tcp: String,
     more: String,
 }
 
 impl Entry {
     /// A TCP listener in front of `target`.
     pub(crate) fn tcp(target: impl Display) -> Self {
-        Self::new("tcp", target.to_string())
+        let entry = Self::new("tcp", target.to_string());
+        match env::var(LANE) {
+            Ok(lane) => entry.lane(&lane),
+            Err(_) => entry,
+        }
     }
 
     /// A UDP listener in front of `target`.
@@ -31,6 +39,7 @@ impl Entry {
             listen: "127.0.0.1:0".to_owned(),
             target,
             allow: "127.0.0.0/8, \"::1\"".to_owned(),
+            tcp: String::new(),
             more: String::new(),
         }
     }
@@ -60,6 +69,23 @@ impl Entry {
         self
     }
 
+    /// The block `tcp`, without its braces.
+    pub(crate) fn tcp_keys(mut self, keys_and_values: &str) -> Self {
+        self.tcp += keys_and_values;
+        self.tcp += ", ";
+        self
+    }
+
+    /// The lane that its flows take, instead of any that was named before.
+    pub(crate) fn lane(mut self, lane: &str) -> Self {
+        let others = self
+            .tcp
+            .split_inclusive(", ")
+            .filter(|key| !key.starts_with("lane:"));
+        self.tcp = others.collect();
+        self.tcp_keys(&format!("lane: {lane}"))
+    }
+
     /// The block `rate_limits`.
     pub(crate) fn limits(self, keys_and_values: &str) -> Self {
         self.with(&format!("rate_limits: {{ {keys_and_values} }}"))
@@ -74,12 +100,20 @@ impl Display for Entry {
             listen,
             target,
             allow,
+            tcp,
             more,
         } = self;
+        let tcp = match tcp.as_str() {
+            "" => String::new(),
+            keys => format!(", tcp: {{ {keys}}}"),
+        };
         writeln!(
             f,
             "  - {{ name: {name}, protocol: {protocol}, listen_address: \"{listen}\", \
-             target_address: \"{target}\", allowlist: [{allow}]{more} }}"
+             target_address: \"{target}\", allowlist: [{allow}]{tcp}{more} }}"
         )
     }
 }
+
+/// Has every TCP listener of the tests take this lane, unless a test says which.
+const LANE: &str = "PONY_LANE";

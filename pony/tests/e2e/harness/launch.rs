@@ -21,6 +21,7 @@ pub(crate) struct Launch {
     admin: String,
     logging: String,
     metrics: String,
+    top: String,
     folder: TempDir,
 }
 
@@ -44,6 +45,7 @@ impl Launch {
             admin: "socket: off".to_owned(),
             logging: String::new(),
             metrics: "127.0.0.1:0".to_owned(),
+            top: String::new(),
             folder: tempfile::tempdir().unwrap(),
         }
     }
@@ -97,6 +99,14 @@ impl Launch {
     pub(crate) fn admin(mut self, keys_and_values: &str) -> Self {
         let folder = self.folder.path().display().to_string();
         self.admin = keys_and_values.replace("FOLDER", &folder);
+        self
+    }
+
+    /// Adds a line of its own.
+    #[allow(dead_code, reason = "only the tests of the lanes do")]
+    pub(crate) fn top(mut self, key_and_value: &str) -> Self {
+        self.top += key_and_value;
+        self.top.push('\n');
         self
     }
 
@@ -172,6 +182,7 @@ impl Launch {
             admin,
             logging,
             metrics,
+            top,
             listeners,
             ..
         } = self;
@@ -182,6 +193,7 @@ impl Launch {
              admin: {{ {admin} }}\n\
              logging: {{ stdout: {{ enabled: true, use_json: true }}{logging} }}\n\
              metrics: {{ prometheus: {{ enabled: true, listen_address: \"{metrics}\", path: /metrics }} }}\n\
+             {top}\
              listeners:\n{listeners}"
         )
     }

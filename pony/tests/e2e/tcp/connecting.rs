@@ -35,7 +35,7 @@ fn a_target_that_refuses_ends_the_clients_connection_at_once() {
 #[test]
 fn a_target_that_does_not_answer_is_given_up_after_the_connect_timeout() {
     let (listener, _fillers) = unresponsive("127.0.0.1:0");
-    let entry = Entry::tcp(listener.local_addr().unwrap()).with("tcp: { connect_timeout: 200ms }");
+    let entry = Entry::tcp(listener.local_addr().unwrap()).tcp_keys("connect_timeout: 200ms");
     let pony = Pony::start(&entry);
     expect_closed(&connect(pony.address("tcp")));
     pony.closes_with("within 200ms");
@@ -45,7 +45,7 @@ fn a_target_that_does_not_answer_is_given_up_after_the_connect_timeout() {
 #[test]
 fn a_client_that_resets_while_its_target_is_dialled_frees_its_place_at_once() {
     let (listener, _fillers) = unresponsive("127.0.0.1:0");
-    let entry = Entry::tcp(listener.local_addr().unwrap()).with("tcp: { connect_timeout: 1h }");
+    let entry = Entry::tcp(listener.local_addr().unwrap()).tcp_keys("connect_timeout: 1h");
     let pony = Pony::start(&entry);
     let client = connect(pony.address("tcp"));
     wait_eq(1, || pony.active("tcp"));
