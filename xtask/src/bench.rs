@@ -3,10 +3,10 @@
 //! Sets up and builds what is measured, in release, and hands over to the measuring program of the
 //! subject (`pony/benches/`), which needs root. It prints a table and writes the same as JSON.
 
-use std::{env, process::ExitCode};
+use std::{env, path::PathBuf, process::ExitCode};
 
-use anyhow::{Result, ensure};
-use clap::{Parser, ValueEnum};
+use anyhow::{Context as _, Result, ensure};
+use clap::{Args, Parser, ValueEnum};
 
 use crate::{build_ebpf, debian::is_root, setup, step, toolchain, workspace::Workspace};
 
@@ -24,6 +24,22 @@ pub(crate) struct Options {
     /// Measure as root with sudo
     #[arg(long)]
     sudo: bool,
+    #[command(flatten)]
+    lanes: Lanes,
+}
+
+/// What only `lanes` has.
+#[derive(Default, Args)]
+struct Lanes {
+    /// lanes: the values of tcp.lane to measure; all, if not given
+    #[arg(long, value_name = "LANES")]
+    variants: Option<String>,
+    /// lanes: another build of pony to measure beside this one; may be repeated
+    #[arg(long = "pony", value_name = "NAME=PATH")]
+    ponies: Vec<String>,
+    /// lanes: how many rounds to measure
+    #[arg(long)]
+    rounds: Option<u32>,
 }
 
 /// What can be measured.
@@ -31,6 +47,8 @@ pub(crate) struct Options {
 enum Subject {
     /// The kernel programs at the interfaces, beside xdp-filter and nftables
     Guard,
+    /// Forwarding TCP by each lane, beside no proxy, HAProxy and nginx
+    Lanes,
 }
 
 impl Subject {
@@ -38,7 +56,34 @@ impl Subject {
     const fn name(self) -> &'static str {
         match self {
             Self::Guard => "guard",
+            Self::Lanes => "lanes",
         }
+    }
+}
+
+impl Lanes {
+    /// How the measuring program is told.
+    fn environment(&self) -> Result<Vec<(&'static str, String)>> {
+        let ponies = self.ponies.iter().map(|pony| {
+            let (name, path) = pony.split_once('=').context("--pony takes NAME=PATH")?;
+            // The measuring program has another working directory.
+            let path = PathBuf::from(path)
+                .canonicalize()
+                .with_context(|| format!("no build of pony at {path}"))?;
+            Ok(format!("{name}={}", path.display()))
+        });
+        let ponies = ponies.collect::<Result<Vec<_>>>()?.join("\n");
+        let mut variables = vec![("PONY_BENCH_PONIES", ponies)];
+        variables.extend(
+            self.variants
+                .clone()
+                .map(|text| ("PONY_BENCH_VARIANTS", text)),
+        );
+        variables.extend(
+            self.rounds
+                .map(|number| ("PONY_BENCH_ROUNDS", number.to_string())),
+        );
+        Ok(variables)
     }
 }
 
@@ -60,6 +105,7 @@ pub(crate) fn rehearse(workspace: &Workspace) -> Result<ExitCode> {
             quick: true,
             only: None,
             sudo: false,
+            lanes: Lanes::default(),
         };
         measure(workspace, &quick, "test")?;
     }
@@ -75,9 +121,13 @@ fn measure(workspace: &Workspace, options: &Options, subcommand: &str) -> Result
     );
     let kernel = toolchain::ensure(workspace)?;
     build_ebpf::run(workspace, &kernel)?;
-    let traffic = build_ebpf::bench(workspace, &kernel)?;
+    let traffic = match options.subject {
+        Subject::Guard => Some(build_ebpf::bench(workspace, &kernel)?),
+        Subject::Lanes => None,
+    };
     setup::bench_tools(workspace)?;
 
+    let lanes = options.lanes.environment()?;
     let name = options.subject.name();
     // Quick figures never take the place of real ones.
     let suffix = if options.quick { "-quick" } else { "" };
@@ -89,7 +139,7 @@ fn measure(workspace: &Workspace, options: &Options, subcommand: &str) -> Result
     cargo
         .arg("--")
         .env("PATH", setup::wide_path())
-        .env("PONY_BENCH_OBJECT", traffic)
+        .envs(traffic.map(|object| ("PONY_BENCH_OBJECT", object)))
         .env(
             "PONY_BENCH_JSON",
             workspace
@@ -97,6 +147,7 @@ fn measure(workspace: &Workspace, options: &Options, subcommand: &str) -> Result
                 .join("bench")
                 .join(format!("{name}{suffix}.json")),
         )
+        .envs(lanes)
         .envs(options.quick.then_some(("PONY_BENCH_QUICK", "1")))
         .envs(options.only.as_ref().map(|only| ("PONY_BENCH_ONLY", only)));
     step::loud_ok("measuring", &mut cargo).map(|()| ExitCode::SUCCESS)

@@ -159,6 +159,7 @@ impl Services {
 fn services_of(packages: &[&str]) -> impl Iterator<Item = &'static str> {
     [
         ("nginx-light", "nginx.service"),
+        ("haproxy", "haproxy.service"),
         ("iperf3", "iperf3.service"),
     ]
     .into_iter()

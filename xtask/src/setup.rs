@@ -183,9 +183,16 @@ const TOOLS: [Tool; 9] = [
     tool("nc", "netcat-openbsd", "plain TCP and UDP"),
 ];
 
-const BENCH_TOOLS: [Tool; 2] = [
+const BENCH_TOOLS: [Tool; 4] = [
     tool("nft", "nftables", "the kernel's own packet filter"),
     tool("xdp-filter", "xdp-tools", "another packet filter in XDP"),
+    tool("haproxy", "haproxy", "another proxy (no service is needed)"),
+    // No program, but a file that is found like one.
+    tool(
+        "/usr/lib/nginx/modules/ngx_stream_module.so",
+        "libnginx-mod-stream",
+        "nginx as a TCP proxy",
+    ),
 ];
 
 #[cfg(test)]

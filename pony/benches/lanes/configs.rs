@@ -1,0 +1,64 @@
+//! What the proxies are told: as many threads as there are cores, room for all that comes, and
+//! patience.
+
+use std::fmt::Write as _;
+
+use crate::{cores, place::Ends};
+
+/// Half-closed connections work by themselves. It says nothing to anybody: no `log`.
+pub(crate) fn haproxy(fronts: Ends, targets: Ends) -> String {
+    let mut text = format!(
+        "global\n nbthread {}\n maxconn {FLOWS}\ndefaults\n mode tcp\n option splice-auto\n \
+         maxconn {FLOWS}\n timeout connect 10s\n timeout client 10m\n timeout server 10m\n",
+        cores()
+    );
+    for ((name, front), (_, target)) in fronts.all().into_iter().zip(targets.all()) {
+        let _infallible = write!(
+            text,
+            "listen {name}\n bind {front}\n server target {target}\n"
+        );
+    }
+    text
+}
+
+/// `access_log` is off in `stream` by default.
+pub(crate) fn nginx(fronts: Ends, targets: Ends) -> String {
+    let mut text = format!(
+        "load_module {NGINX_STREAM};\ndaemon off;\npid nginx.pid;\nerror_log stderr error;\n\
+         worker_processes {};\nworker_rlimit_nofile {};\n\
+         events {{ worker_connections {}; }}\n\
+         stream {{\n proxy_half_close on;\n proxy_connect_timeout 10s;\n proxy_timeout 10m;\n",
+        cores(),
+        3 * FLOWS,
+        2 * FLOWS
+    );
+    for ((_, front), (_, target)) in fronts.all().into_iter().zip(targets.all()) {
+        let _infallible = writeln!(text, " server {{ listen {front}; proxy_pass {target}; }}");
+    }
+    text + "}\n"
+}
+
+/// Like `configs/example.yaml`, with every session's start and end logged on standard output, but
+/// without limits and without the guard: what is compared is forwarding.
+pub(crate) fn pony(fronts: Ends, targets: Ends, lane: Option<&str>) -> String {
+    let tcp = lane.map_or_else(String::new, |lane| format!("    tcp: {{ lane: {lane} }}\n"));
+    let mut text = "server: { name: bench }\n\
+         logging: { stdout: { enabled: true } }\n\
+         metrics: { prometheus: { enabled: true, listen_address: \"127.0.0.1:0\" } }\n\
+         guard: { mode: off }\n\
+         admin: { socket: off }\n\
+         listeners:\n"
+        .to_owned();
+    for ((name, front), (_, target)) in fronts.all().into_iter().zip(targets.all()) {
+        let _infallible = write!(
+            text,
+            "  - name: {name}\n    protocol: tcp\n    listen_address: {front}\n    \
+             target_address: {target}\n    allowlist: [\"0.0.0.0/0\"]\n{tcp}"
+        );
+    }
+    text
+}
+
+/// More than are ever open at once, with two descriptors each and some for pipes: within 20,000.
+const FLOWS: u32 = 6000;
+const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";

@@ -1,0 +1,79 @@
+//! A connection, one exchange, and the end, over and over.
+
+use std::{
+    io::{self, Write as _},
+    net::{SocketAddr, TcpStream},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    conversation::{Flow, PATIENCE, count, message},
+    place::Ends,
+    poll::Poll,
+    work::Outcome,
+    workers,
+};
+
+/// A few clients at once; the client closes first.
+pub(crate) fn connect(ends: Ends, time: Duration) -> io::Result<Outcome> {
+    let start = Instant::now();
+    let total = thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers())
+            .map(|worker| {
+                let clients = (worker..CLIENTS).step_by(workers()).count();
+                scope.spawn(move || come_and_go(ends.echo, clients, start + time))
+            })
+            .collect();
+        let done = threads.into_iter().map(|thread| thread.join().unwrap());
+        done.sum::<io::Result<usize>>()
+    })?;
+    Ok(Outcome {
+        figures: vec![count(total) / start.elapsed().as_secs_f64()],
+        amount: count(total),
+    })
+}
+
+/// One thread's part of the clients; returns how many connections there were.
+fn come_and_go(echo: SocketAddr, clients: usize, deadline: Instant) -> io::Result<usize> {
+    let mut poll = Poll::new()?;
+    let mut flows = Vec::new();
+    for number in 0..clients {
+        flows.push(begin(echo, &poll, number)?);
+    }
+    let mut total = 0;
+    let mut waiting = clients;
+    while waiting > 0 {
+        let is_over = Instant::now() >= deadline;
+        for at in 0..poll.wait(PATIENCE)? {
+            let number = poll.ready(at);
+            let is_answered = match &mut flows[number] {
+                Some(flow) => flow.is_answered()?,
+                None => false,
+            };
+            if !is_answered {
+                continue;
+            }
+            total += 1;
+            // The old one is closed before the new one is there.
+            flows[number] = None;
+            if is_over {
+                waiting -= 1;
+            } else {
+                flows[number] = begin(echo, &poll, number)?;
+            }
+        }
+    }
+    Ok(total)
+}
+
+/// Connects and asks. The kernel alone accepts connections that fit a listener's queue, so this
+/// does not wait for the proxy.
+fn begin(echo: SocketAddr, poll: &Poll, number: usize) -> io::Result<Option<Flow>> {
+    let mut stream = TcpStream::connect(echo)?;
+    stream.write_all(&message(0))?;
+    poll.add(&stream, number)?;
+    Ok(Some(Flow::new(stream)))
+}
+
+const CLIENTS: usize = 16;

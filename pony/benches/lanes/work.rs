@@ -1,0 +1,96 @@
+//! What the contestants are given to do, and what is measured of it.
+
+use std::{io, time::Duration};
+
+use crate::{bulk, connecting, conversation, place::Ends};
+
+/// Something to do.
+pub(crate) struct Work {
+    pub(crate) name: &'static str,
+    /// What [`Self::run`] measures.
+    pub(crate) metrics: &'static [Metric],
+    /// What the time of cores is told for: all that is used, divided by the amount of work.
+    pub(crate) cpu: [Metric; 2],
+    /// Of the seconds of one piece of work in the unit of [`Self::cpu`].
+    pub(crate) cpu_scale: f64,
+    /// Does it for this long, in the client's namespace. Says what went wrong, if anything did.
+    pub(crate) run: fn(Ends, Duration) -> io::Result<Outcome>,
+}
+
+/// A figure with its unit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Metric {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+}
+
+/// What was done.
+pub(crate) struct Outcome {
+    /// As [`Work::metrics`] has them.
+    pub(crate) figures: Vec<f64>,
+    /// GB, exchanges, connections.
+    pub(crate) amount: f64,
+}
+
+const fn metric(name: &'static str, unit: &'static str) -> Metric {
+    Metric { name, unit }
+}
+
+const fn bulk(name: &'static str, run: fn(Ends, Duration) -> io::Result<Outcome>) -> Work {
+    Work {
+        name,
+        metrics: &[THROUGHPUT],
+        cpu: [metric(PROXY_CPU, "ms/GB"), metric(MACHINE_CPU, "ms/GB")],
+        cpu_scale: 1e3,
+        run,
+    }
+}
+
+const EXCHANGE_CPU: [Metric; 2] = [
+    metric(PROXY_CPU, "us/exchange"),
+    metric(MACHINE_CPU, "us/exchange"),
+];
+
+pub(crate) const WORKS: [Work; 6] = [
+    bulk(BULK_ONE, bulk::upload_one),
+    bulk(BULK_MANY, bulk::upload_many),
+    bulk("download, 1 flow", bulk::download),
+    Work {
+        name: PING_ONE,
+        metrics: &[LATENCY, metric("latency, p99", "us")],
+        cpu: EXCHANGE_CPU,
+        cpu_scale: 1e6,
+        run: conversation::one,
+    },
+    Work {
+        name: PING_MANY,
+        metrics: &[metric(EXCHANGES, "/s")],
+        cpu: EXCHANGE_CPU,
+        cpu_scale: 1e6,
+        run: conversation::many,
+    },
+    Work {
+        name: CONNECT,
+        metrics: &[metric(CONNECTIONS, "/s")],
+        cpu: [
+            metric(PROXY_CPU, "us/connection"),
+            metric(MACHINE_CPU, "us/connection"),
+        ],
+        cpu_scale: 1e6,
+        run: connecting::connect,
+    },
+];
+
+pub(crate) const BULK_ONE: &str = "bulk, 1 flow";
+pub(crate) const BULK_MANY: &str = "bulk, 8 flows";
+pub(crate) const PING_ONE: &str = "ping-pong, 1 flow";
+pub(crate) const PING_MANY: &str = "ping-pong, 50 flows";
+pub(crate) const CONNECT: &str = "connect, one exchange, close";
+pub(crate) const THROUGHPUT: Metric = metric("throughput", "Gbit/s");
+pub(crate) const LATENCY: Metric = metric("latency, p50", "us");
+/// Made of the one above; see `main`.
+pub(crate) const ADDED_LATENCY: Metric = metric("latency added to no proxy's, p50", "us");
+pub(crate) const EXCHANGES: &str = "exchanges";
+pub(crate) const CONNECTIONS: &str = "connections";
+pub(crate) const PROXY_CPU: &str = "CPU time of the proxy's processes";
+pub(crate) const MACHINE_CPU: &str = "CPU time of the whole machine";
