@@ -76,9 +76,9 @@ fn pass<T: Cell64>(moved: &Moved<T>, orders: &Orders<T>, len: u64) -> Verdict {
     }
 }
 
-/// Calls the daemon, unless it has not heard the last call yet: then it has all this to see too.
+/// Whether to call the daemon about what it has to see at once. No, if it has not heard the last call yet: then it has all this to see too.
 #[inline(always)]
-fn call<T: Cell64>(moved: &Moved<T>, orders: &Orders<T>) -> bool {
+pub fn call<T: Cell64>(moved: &Moved<T>, orders: &Orders<T>) -> bool {
     let calls = moved.calls.load();
     if orders.heard.load() != calls {
         return false;

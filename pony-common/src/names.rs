@@ -9,6 +9,8 @@ pub const TC_EGRESS: &str = "tc_egress";
 
 /// The program that moves bytes from socket to socket.
 pub const SK_VERDICT: &str = "sk_verdict";
+/// The program that takes sockets out of [`SOCKETS`].
+pub const TCP_LEAVE: &str = "tcp_leave";
 
 /// Which listener a packet is for.
 pub const LISTENERS: &str = "LISTENERS";
@@ -43,8 +45,6 @@ pub const READS: &str = "READS";
 
 /// The sockets between which bytes are moved.
 pub const SOCKETS: &str = "SOCKETS";
-/// Sockets on their way out of [`SOCKETS`].
-pub const KEPT: &str = "KEPT";
 /// Which direction the bytes of a socket belong to.
 pub const COOKIES: &str = "COOKIES";
 /// What was done with the bytes of each direction.
@@ -53,6 +53,8 @@ pub const MOVED: &str = "MOVED";
 pub const ORDERS: &str = "ORDERS";
 /// Where the next piece of each direction begins.
 pub const NEXT: &str = "NEXT";
+/// Which directions are to leave [`SOCKETS`], and when.
+pub const LEAVE_AT: &str = "LEAVE_AT";
 /// The directions that the daemon has to look at.
 pub const CALLS: &str = "CALLS";
 /// What should not have happened to pieces of streams.
@@ -72,7 +74,7 @@ pub const ATTEMPTS_KEY: &str = "ATTEMPTS_KEY";
 /// The longest name that the kernel stores without cutting it, in bytes.
 pub const MAX_NAME_LEN: usize = 15;
 
-const PROGRAMS: [&str; 3] = [XDP_GUARD, TC_EGRESS, SK_VERDICT];
+const PROGRAMS: [&str; 4] = [XDP_GUARD, TC_EGRESS, SK_VERDICT, TCP_LEAVE];
 
 const MAPS: [&str; 21] = [
     LISTENERS,
@@ -89,11 +91,11 @@ const MAPS: [&str; 21] = [
     STATS,
     READS,
     SOCKETS,
-    KEPT,
     COOKIES,
     MOVED,
     ORDERS,
     NEXT,
+    LEAVE_AT,
     CALLS,
     SLIPPED,
 ];

@@ -1,4 +1,4 @@
-//! `MOVED`, `ORDERS`, `NEXT`, `SOCKETS` and `SLIPPED`: the flows whose bytes the kernel moves from socket to socket.
+//! `MOVED`, `ORDERS`, `NEXT`, `LEAVE_AT`, `SOCKETS` and `SLIPPED`: the flows whose bytes the kernel moves from socket to socket.
 //!
 //! A direction of a flow has a number, the same in all maps: even from client to target, and one
 //! more for the way back. `SOCKETS` holds under that number the socket that its bytes come from.
@@ -80,20 +80,65 @@ pub enum Slip {
     NoPeer = 1,
     /// The daemon could not be called; it is called again for the next piece.
     NoCall = 2,
-    /// It does not begin where the one before ended, and cannot be made to: left to the daemon,
-    /// which must end the flow.
+    /// It does not begin where the one before ended, and cannot be made to: bytes are missing. It is
+    /// thrown away with all that comes after it, and the daemon has to reset the flow.
     OutOfPlace = 3,
     /// It began with bytes that were there before, and which were cut off. Nothing is wrong: some
     /// senders repeat what they have sent together with what comes after it.
     Overlap = 4,
 }
 
+impl Slip {
+    /// Every kind, in the order of the slots.
+    pub const ALL: [Self; 5] = [
+        Self::UnknownSocket,
+        Self::NoPeer,
+        Self::NoCall,
+        Self::OutOfPlace,
+        Self::Overlap,
+    ];
+
+    /// The name in metrics and documentation.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownSocket => "unknown_socket",
+            Self::NoPeer => "no_peer",
+            Self::NoCall => "no_call",
+            Self::OutOfPlace => "out_of_place",
+            Self::Overlap => "overlap",
+        }
+    }
+}
+
 /// How many kinds of [`Slip`] there are.
 pub const SLIPS: u32 = 5;
+
+const _: () = {
+    let mut at = 0;
+    while at < SLIPS as usize {
+        assert!(Slip::ALL[at] as usize == at);
+        at += 1;
+    }
+    assert!(SLIPS as usize == Slip::ALL.len());
+};
 
 /// Where the next piece of a direction begins. Element of `NEXT`.
 ///
 /// Zero if that is for the socket to say, as before the first one; else this and, in the lower
-/// half, a TCP sequence number. The kernel program writes it; the daemon makes it zero when it
-/// gives the number to a flow.
+/// half, a TCP sequence number. The kernel programs write it, under the lock of the socket; the
+/// daemon makes it zero when it gives the number to a flow.
 pub const KNOWN: u64 = 1 << 32;
+/// In place of [`KNOWN`]: bytes are missing, see [`Slip::OutOfPlace`].
+pub const BROKEN: u64 = 1 << 33;
+/// In place of [`KNOWN`]: the kernel took the socket out of `SOCKETS`, as the daemon wanted.
+pub const OUT: u64 = 1 << 34;
+
+/// What an element of `LEAVE_AT` is for a direction that is to stay, by how much was left to the
+/// daemon, see [`Moved::passed`].
+///
+/// For one that is to leave, it is how much of that the daemon has read: when both are the same,
+/// nothing waits for it that would go with the socket.
+#[inline(always)]
+pub const fn never(passed: u64) -> u64 {
+    passed.wrapping_sub(1)
+}

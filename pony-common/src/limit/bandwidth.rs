@@ -83,9 +83,7 @@ impl<T: Cell64> Bandwidth<T> {
         if want == 0 {
             return Charge::Grant(0);
         }
-        let room = limit
-            .limit
-            .saturating_sub(self.window.sum(now, limit.window));
+        let room = self.room(limit, now);
         match limit.action {
             Action::LogOnly => {
                 self.record(limit, now, want);
@@ -123,6 +121,14 @@ impl<T: Cell64> Bandwidth<T> {
     #[inline]
     pub fn record(&self, limit: &BandwidthLimit, now: Nanos, n: u64) {
         self.window.record(now, limit.window, n);
+    }
+
+    /// How many bytes more would be within the limit.
+    #[inline]
+    pub fn room(&self, limit: &BandwidthLimit, now: Nanos) -> u64 {
+        limit
+            .limit
+            .saturating_sub(self.window.sum(now, limit.window))
     }
 
     /// Whether at least one more byte would be within the limit.

@@ -34,10 +34,11 @@ impl World {
             | Next::Account
             | Next::Hold
             | Next::Release => is_unlocked,
-            Next::Unhold => is_unlocked && source.late.is_empty(),
-            Next::Verify => is_unlocked || self.has(Flaw::VerifiesUnlocked),
             Next::Sleep { polls } => {
-                source.called || source.fin_event || (polls && !source.passed.is_empty())
+                // It would look again and again.
+                let is_hidden = source.is_held && !source.queue.is_empty();
+                let is_late = polls && !source.passed.is_empty() && !is_hidden;
+                source.called || source.fin_event || is_late || source.is_out
             }
             // It would look again and again.
             Next::Await(_) => self.is_settled(state, SYN + state.peer.acked, Self::outq(state)),
@@ -59,6 +60,8 @@ impl World {
     pub(crate) fn daemon(&self, state: &mut State) {
         match state.daemon.next {
             Next::InsertSource | Next::InsertPeer | Next::Open | Next::Kick => self.join(state),
+            // It is told when a walk is over.
+            Next::Sleep { .. } if state.source.is_out => state.daemon.next = Next::Release,
             Next::Sleep { .. } => {
                 state.daemon.is_called |= std::mem::take(&mut state.source.called);
                 state.source.fin_event = false;
@@ -143,10 +146,13 @@ impl World {
     /// `recv` on the source, and what follows from its answer.
     fn receive(&self, state: &mut State) {
         let is_again = state.daemon.next == Next::ReceiveAgain;
-        state.daemon.next = match recv(state) {
+        state.daemon.next = match self.recv(state) {
             Received::Later => state.daemon.next,
             Received::Bytes(bytes) => {
                 state.daemon.consumed += bytes.len();
+                if state.daemon.is_door_open && !self.has(Flaw::ReadsInSilence) {
+                    state.orders.leave_at = state.daemon.consumed.cast_signed();
+                }
                 state.daemon.buffer = bytes;
                 if self.has(Flaw::WritesAtOnce) {
                     Next::Write
@@ -156,14 +162,15 @@ impl World {
             }
             Received::End if self.has(Flaw::ShutsDownAtOnce) => Next::Ended(End::Shutdown),
             Received::End => Next::Account,
-            Received::Nothing if state.daemon.is_leaving => {
+            Received::Nothing if state.daemon.is_leaving && !state.daemon.is_door_open => {
                 if self.has(Flaw::LeavesAtOnce) {
-                    Next::Hold
+                    Next::OpenDoor
                 } else {
-                    Next::Acked(Then::Hold)
+                    Next::Acked(Then::OpenDoor)
                 }
             }
             Received::Nothing if is_again => self.sleep(state),
+            Received::Nothing if state.daemon.is_leaving && !self.hears_late() => self.sleep(state),
             Received::Nothing if self.hears_late() => Next::Hear,
             Received::Nothing => Next::Promote,
         };
@@ -201,7 +208,7 @@ impl World {
             _ if !is_settled => Next::Await(then),
             Then::Write => Next::Write,
             Then::Shutdown => Next::Ended(End::Shutdown),
-            Then::Hold => Next::Hold,
+            Then::OpenDoor => Next::OpenDoor,
         };
     }
 
@@ -236,35 +243,45 @@ impl World {
             Next::Acked(Then::Shutdown)
         } else if state.sender.end == Some(SenderEnd::Reset) {
             Next::Ended(End::Aborted)
+        } else if state.source.is_out {
+            Next::Release
         } else {
             Next::Unaccounted
         };
+    }
+
+    /// `tcp_bpf_recvmsg_parser`, or `tcp_recvmsg` if a walk has met the socket; without waiting.
+    fn recv(&self, state: &mut State) -> Received {
+        if state.source.is_out
+            && let Some(piece) = state.source.queue.front()
+            && self.is_next(state, piece)
+        {
+            state.source.queue.pop();
+            state.source.copied += self.len(piece);
+            return Received::Bytes(self.bytes(piece));
+        }
+        let source = &mut state.source;
+        if source.is_in_map && !source.queue.is_empty() {
+            if source.is_held && state.sender.end != Some(SenderEnd::Closed) {
+                return Received::Nothing;
+            }
+            source.run();
+            return Received::Later;
+        }
+        let bytes = source.passed.take();
+        if !bytes.is_empty() {
+            source.copied += bytes.len();
+            return Received::Bytes(bytes);
+        }
+        // An error is told once only, and something else may have been told.
+        match state.sender.end {
+            Some(_) => Received::End,
+            None => Received::Nothing,
+        }
     }
 }
 
 /// Whether so much was redirected that the program had to call.
 pub(crate) fn is_marked(state: &State) -> bool {
     state.counts.redirected >= state.orders.call_at
-}
-
-/// `tcp_bpf_recvmsg_parser`, without waiting.
-fn recv(state: &mut State) -> Received {
-    let source = &mut state.source;
-    if !source.queue.is_empty() {
-        if source.is_held && state.sender.end != Some(SenderEnd::Closed) {
-            return Received::Nothing;
-        }
-        source.run();
-        return Received::Later;
-    }
-    let bytes = source.passed.take();
-    if !bytes.is_empty() {
-        source.copied += bytes.len();
-        return Received::Bytes(bytes);
-    }
-    // An error is told once only, and something else may have been told.
-    match state.sender.end {
-        Some(_) => Received::End,
-        None => Received::Nothing,
-    }
 }

@@ -37,14 +37,10 @@ pub(crate) enum Flaw {
     LeavesWithCredit,
     /// Leaves without waiting for what was redirected.
     LeavesAtOnce,
-    /// Leaves without holding arrivals back.
-    LeavesUnheld,
-    /// Removes the sockets although passed bytes were not received.
+    /// Lets the source go although passed bytes were not received.
     RemovesUnread,
-    /// Looks for losses before no run of the program can be under way any more.
-    VerifiesUnlocked,
-    /// Looks for losses only in the program's count of passed bytes.
-    VerifiesPassedOnly,
-    /// Looks for losses only in what the socket says was read.
-    VerifiesCopiedOnly,
+    /// Lets the source go without its lock, as a system call does.
+    RemovesUnlocked,
+    /// Does not say that it has received more since it let the source go.
+    ReadsInSilence,
 }

@@ -1,9 +1,10 @@
 //! The daemon's steps when the direction leaves the lane with a live sender, and after.
+//!
+//! In between it goes on as before, until a walk has met the source.
 
 use crate::{
     flaw::Flaw,
     model::World,
-    queue::Queue,
     state::{End, Next, SenderEnd, State},
 };
 
@@ -16,48 +17,28 @@ impl World {
                 state.orders.credit = redirected;
                 Next::Hear
             }
+            Next::OpenDoor => {
+                state.daemon.is_door_open = true;
+                let read = if self.has(Flaw::RemovesUnread) {
+                    state.counts.passed
+                } else {
+                    state.daemon.consumed
+                };
+                state.orders.leave_at = read.cast_signed();
+                if self.holds {
+                    Next::Hold
+                } else {
+                    Next::Receive
+                }
+            }
             Next::Hold => {
-                state.source.is_held = !self.has(Flaw::LeavesUnheld);
+                state.source.is_held = true;
                 // The end of the stream is not held.
-                if state.sender.end == Some(SenderEnd::Closed) {
+                if state.source.is_in_map && state.sender.end == Some(SenderEnd::Closed) {
                     state.source.run();
                 }
-                Next::Check
+                Next::Receive
             }
-            Next::Check => {
-                let is_read = state.counts.passed == state.daemon.consumed;
-                match is_read || self.has(Flaw::RemovesUnread) {
-                    true if self.removes_peer_first => Next::RemovePeer,
-                    true => Next::RemoveSource,
-                    false => Next::Unhold,
-                }
-            }
-            Next::Unhold => {
-                state.source.is_held = false;
-                state.source.run();
-                Next::Hear
-            }
-            Next::RemoveSource => {
-                state.source.is_in_map = false;
-                state.source.passed = Queue::default();
-                state.source.late = Queue::default();
-                if state.peer.is_in_map {
-                    Next::RemovePeer
-                } else {
-                    Next::Verify
-                }
-            }
-            Next::RemovePeer => {
-                state.peer.is_in_map = false;
-                state.peer.redirects = Queue::default();
-                if state.source.is_in_map {
-                    Next::RemoveSource
-                } else {
-                    Next::Verify
-                }
-            }
-            Next::Verify if self.is_whole(state) => Next::Release,
-            Next::Verify => Next::Ended(End::Lost),
             Next::Release => {
                 state.source.is_held = false;
                 Next::Copy
@@ -68,16 +49,6 @@ impl World {
                 state.daemon.next
             }
         };
-    }
-
-    /// Whether nothing was lost: what was passed was received, and nothing but that and what was
-    /// redirected is gone from the socket (`bytes_received - SIOCINQ`).
-    fn is_whole(&self, state: &State) -> bool {
-        let consumed = state.daemon.consumed;
-        let has_read = state.counts.passed == consumed;
-        let has_copied = state.source.copied == consumed + state.counts.redirected;
-        (has_read || self.has(Flaw::VerifiesCopiedOnly))
-            && (has_copied || self.has(Flaw::VerifiesPassedOnly))
     }
 
     /// `recv` on the source, which is not in the map any more.

@@ -25,8 +25,8 @@ pub(crate) struct World {
     /// The program calls each time that so many more bytes are redirected.
     pub(crate) mark: u8,
     pub(crate) leaves: bool,
-    /// The peer is removed before the source, as the opposite direction sees it.
-    pub(crate) removes_peer_first: bool,
+    /// The daemon holds arrivals back while it leaves.
+    pub(crate) holds: bool,
     /// The ends may fail.
     pub(crate) fails: bool,
     /// The kernel may run the program although arrivals are held.
@@ -110,6 +110,14 @@ impl World {
             Action::PassLate => !source.late.is_empty(),
             Action::Worker => state.peer.is_in_map && !state.peer.redirects.is_empty() && has_room,
             Action::Ack => !state.peer.is_failing && state.peer.acked < state.peer.written,
+            Action::WalkSource => {
+                let is_unlocked = source.run == Run::Idle || self.has(Flaw::RemovesUnlocked);
+                source.is_in_map
+                    && is_unlocked
+                    && state.orders.leave_at == state.counts.passed.cast_signed()
+            }
+            Action::WalkPeer => state.peer.is_in_map && state.daemon.is_door_open,
+            Action::Unhold => source.is_in_map && source.is_held && source.run == Run::Idle,
             Action::Daemon => self.daemon_can(state),
             Action::Abort => has_failed,
         }
@@ -134,6 +142,7 @@ impl Model for World {
                 copied: 0,
                 is_in_map: false,
                 is_held: false,
+                is_out: false,
                 run: Run::Idle,
                 called: false,
                 fin_event: false,
@@ -145,6 +154,7 @@ impl Model for World {
                 call_at: self.mark,
                 heard: 0,
                 handed: 0,
+                leave_at: -1,
             },
             peer: Peer {
                 is_in_map: false,
@@ -160,6 +170,7 @@ impl Model for World {
                 consumed: 0,
                 is_called: false,
                 is_leaving: false,
+                is_door_open: false,
                 grants: self.grants,
             },
         }]
@@ -206,6 +217,19 @@ impl Model for World {
                 state.peer.write(byte);
             }
             Action::Ack => state.peer.acked += 1,
+            Action::WalkSource => {
+                let source = &mut state.source;
+                (source.is_in_map, source.is_out) = (false, true);
+                (source.passed, source.late) = (Queue::default(), Queue::default());
+            }
+            Action::Unhold => {
+                state.source.is_held = false;
+                state.source.run();
+            }
+            Action::WalkPeer => {
+                state.peer.is_in_map = false;
+                state.peer.redirects = Queue::default();
+            }
             Action::Daemon => self.daemon(&mut state),
             Action::Abort => state.daemon.next = Next::Ended(End::Aborted),
         }

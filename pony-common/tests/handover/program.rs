@@ -37,7 +37,7 @@ pub(crate) struct Counts {
     pub(crate) acked: u8,
 }
 
-/// `ORDERS`, as far as the daemon changes it while the flow is in the lane.
+/// `ORDERS` and `LEAVE_AT`, as far as the daemon changes them while the flow is in the lane.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Given {
     pub(crate) promote_at: i8,
@@ -45,6 +45,8 @@ pub(crate) struct Given {
     pub(crate) call_at: u8,
     pub(crate) heard: u8,
     pub(crate) handed: u8,
+    /// The element of `LEAVE_AT`.
+    pub(crate) leave_at: i8,
 }
 
 /// `ORDERS`, as far as it stays.

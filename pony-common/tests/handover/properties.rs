@@ -12,11 +12,11 @@ use crate::{
 /// All of them.
 pub(crate) fn all() -> Vec<Property<World>> {
     let always = safety().into_iter().chain(liveness());
-    always.chain(sometimes()).collect()
+    always.chain(sometimes()).chain(departures()).collect()
 }
 
 /// About the bytes.
-fn safety() -> [Property<World>; 7] {
+fn safety() -> [Property<World>; 6] {
     [
         Property::always("bytes are written in order and once", |_, state: &State| {
             !state.peer.is_disordered
@@ -52,25 +52,23 @@ fn safety() -> [Property<World>; 7] {
             },
         ),
         Property::always(
-            "bytes are lost only if the hold was",
-            |world, state: &State| {
-                ended(state) != Some(End::Lost)
-                    || world.runs_unasked
-                    || state.sender.end == Some(SenderEnd::Closed)
-            },
-        ),
-        Property::always(
             "the peer leaves with nothing to write",
-            |_, state: &State| {
-                state.daemon.next != Next::RemovePeer || state.peer.redirects.is_empty()
+            |world, state: &State| {
+                !world.allows(state, Action::WalkPeer) || state.peer.redirects.is_empty()
             },
         ),
     ]
 }
 
 /// About calls: whatever is to be done is done at last.
-fn liveness() -> [Property<World>; 3] {
+fn liveness() -> [Property<World>; 4] {
     [
+        Property::always("who is to leave is out at last", |world, state: &State| {
+            !state.daemon.is_leaving
+                || !state.source.is_in_map
+                || ended(state).is_some()
+                || !is_at_rest(world, state)
+        }),
         Property::always("nothing waits at rest", |world, state: &State| {
             ended(state).is_some()
                 || !is_at_rest(world, state)
@@ -90,7 +88,7 @@ fn liveness() -> [Property<World>; 3] {
 }
 
 /// That these are possible shows that the others say something.
-fn sometimes() -> [Property<World>; 15] {
+fn sometimes() -> [Property<World>; 11] {
     [
         Property::sometimes("bytes wait for the sockets to join", |_, state: &State| {
             state.daemon.next == Next::Kick && !state.source.queue.is_empty()
@@ -123,19 +121,6 @@ fn sometimes() -> [Property<World>; 15] {
         Property::sometimes("the stream ends in the lane", |_, state: &State| {
             ended(state) == Some(End::Shutdown) && state.source.is_in_map
         }),
-        Property::sometimes("the stream ends after it left", |world, state: &State| {
-            !world.leaves || ended(state) == Some(End::Shutdown) && !state.source.is_in_map
-        }),
-        Property::sometimes("bytes are held while it leaves", |world, state: &State| {
-            !world.leaves || state.daemon.next == Next::Release && !state.source.queue.is_empty()
-        }),
-        Property::sometimes("leaving is tried again", |world, state: &State| {
-            !world.leaves || state.daemon.next == Next::Unhold
-        }),
-        Property::sometimes(
-            "bytes are lost and the loss is seen",
-            |world, state: &State| !world.leaves || ended(state) == Some(End::Lost),
-        ),
         Property::sometimes("passed bytes come late", |world, state: &State| {
             !world.runs_short || state.daemon.next == Next::Sleep { polls: true }
         }),
@@ -145,6 +130,30 @@ fn sometimes() -> [Property<World>; 15] {
         ),
         Property::sometimes("a flow is reset", |world, state: &State| {
             !world.fails || ended(state) == Some(End::Aborted)
+        }),
+    ]
+}
+
+/// The same of leaving the lane.
+fn departures() -> [Property<World>; 5] {
+    [
+        Property::sometimes("the stream ends after it left", |world, state: &State| {
+            !world.leaves || ended(state) == Some(End::Shutdown) && !state.source.is_in_map
+        }),
+        Property::sometimes("bytes are held while it leaves", |world, state: &State| {
+            !world.leaves
+                || !world.holds
+                || state.daemon.next == Next::Release && !state.source.queue.is_empty()
+        }),
+        Property::sometimes("a walk meets it too early", |world, state: &State| {
+            !world.leaves || state.daemon.is_door_open && !state.source.passed.is_empty()
+        }),
+        Property::sometimes("the source is out first", |world, state: &State| {
+            !world.leaves || state.source.is_out && state.peer.is_in_map
+        }),
+        Property::sometimes("the peer is out first", |world, state: &State| {
+            !world.leaves
+                || state.daemon.is_door_open && state.source.is_in_map && !state.peer.is_in_map
         }),
     ]
 }

@@ -49,6 +49,8 @@ pub(crate) struct Source {
     pub(crate) is_in_map: bool,
     /// `SO_RCVLOWAT` is high: arrivals stay in the receive queue.
     pub(crate) is_held: bool,
+    /// `tcp_leave` took it out of the map.
+    pub(crate) is_out: bool,
     /// What the program does. While it does anything, it holds the lock of the socket.
     pub(crate) run: Run,
     /// The program's call waits in the ring.
@@ -95,6 +97,8 @@ pub(crate) struct Daemon {
     pub(crate) is_called: bool,
     /// The direction is to leave the lane.
     pub(crate) is_leaving: bool,
+    /// What was handed over is in the peer, and nothing is any more.
+    pub(crate) is_door_open: bool,
     /// How often more credit can be granted.
     pub(crate) grants: u8,
 }
@@ -134,13 +138,9 @@ pub(crate) enum Next {
     Unaccounted,
     LoadRedirected,
     CloseCredit(u8),
+    /// Lets the sockets leave the map.
+    OpenDoor,
     Hold,
-    Check,
-    Unhold,
-    RemoveSource,
-    RemovePeer,
-    /// Was anything lost when the sockets were removed?
-    Verify,
     Release,
     /// Receives from the source, which is a socket like any other again.
     Copy,
@@ -153,7 +153,7 @@ pub(crate) enum Next {
 pub(crate) enum Then {
     Write,
     Shutdown,
-    Hold,
+    OpenDoor,
 }
 
 /// How the direction ended.
@@ -163,8 +163,6 @@ pub(crate) enum End {
     Shutdown,
     /// Both sockets were reset, because one of the two ends failed.
     Aborted,
-    /// Both sockets were reset, because bytes had been lost on leaving.
-    Lost,
 }
 
 /// One step.
@@ -194,6 +192,12 @@ pub(crate) enum Action {
     Worker,
     /// The peer's peer acknowledges a byte.
     Ack,
+    /// A walk meets the source: `tcp_leave`, under its lock.
+    WalkSource,
+    /// A walk meets the peer, when nothing waits there for the opposite direction's reader.
+    WalkPeer,
+    /// The daemon ends holding, since walks were in vain: what is held hides what was passed.
+    Unhold,
     /// The daemon, one step.
     Daemon,
     /// The daemon gives up, because one of the two ends failed.
@@ -201,7 +205,7 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Send,
         Self::Close,
         Self::Reset,
@@ -214,6 +218,9 @@ impl Action {
         Self::PassLate,
         Self::Worker,
         Self::Ack,
+        Self::WalkSource,
+        Self::WalkPeer,
+        Self::Unhold,
         Self::Daemon,
         Self::Abort,
     ];
@@ -222,7 +229,15 @@ impl Action {
     pub(crate) const fn is_inner(self) -> bool {
         matches!(
             self,
-            Self::Program | Self::PassLate | Self::Worker | Self::Ack | Self::Daemon | Self::Abort
+            Self::Program
+                | Self::PassLate
+                | Self::Worker
+                | Self::Ack
+                | Self::WalkSource
+                | Self::WalkPeer
+                | Self::Unhold
+                | Self::Daemon
+                | Self::Abort
         )
     }
 }

@@ -1,4 +1,5 @@
-//! The kernel program that moves the bytes of TCP flows from socket to socket, and its maps.
+//! The kernel programs that move the bytes of TCP flows from socket to socket and let flows go,
+//! and their maps.
 //!
 //! An object of its own: the daemon loads it with or without the guard. Built for the host, where
 //! there is no kernel to run in, this is an empty program.
@@ -22,6 +23,8 @@
 #[cfg(target_arch = "bpf")]
 #[path = "../cell.rs"]
 mod cell;
+#[cfg(target_arch = "bpf")]
+mod leave;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]

@@ -15,23 +15,17 @@ use crate::cell::MapCell;
 
 /// The sockets, each under the number of the direction whose bytes come from it.
 ///
-/// The daemon inserts and removes; the kernel removes a socket that is closed or reset.
+/// The daemon inserts, and removes sockets of flows that are over; `tcp_leave` removes those of
+/// flows that go on; the kernel removes a socket that is closed or reset.
 /// `sk_verdict` runs for what arrives on those here, and redirects to them. As large as the number
 /// of directions, so it is never full.
 #[btf_map]
 pub(crate) static SOCKETS: SockMap<2> = SockMap::new();
 
-/// Sockets that are being taken out of [`SOCKETS`]: with no program attached, it keeps what was
-/// left to the daemon until it is certain that there is no more of it. Never full, as `SOCKETS`.
-///
-/// The daemon inserts and removes. No program reads it.
-#[btf_map]
-pub(crate) static KEPT: SockMap<2> = SockMap::new();
-
 /// The number of a direction by the cookie of the socket that its bytes come from.
 ///
-/// The daemon inserts before the socket is in [`SOCKETS`] and removes after it; `sk_verdict`
-/// reads. As large as the number of directions, so it is never full.
+/// The daemon inserts before the socket is in [`SOCKETS`] and removes after it; the programs
+/// read. As large as the number of directions, so it is never full.
 #[btf_map]
 pub(crate) static COOKIES: HashMap<u64, u32, 2, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
@@ -49,10 +43,16 @@ pub(crate) static ORDERS: Array<Orders<MapCell>, 2, { BPF_F_MMAPABLE as usize }>
 
 /// Where the next piece of each direction begins, see `pony_common::layout::lane::KNOWN`.
 ///
-/// `sk_verdict` writes and reads, under the lock of the socket; the daemon clears it through a
-/// mapping before a socket is in [`SOCKETS`].
+/// The programs write and read, under the lock of the socket; the daemon reads, and clears it
+/// through a mapping before a socket is in [`SOCKETS`].
 #[btf_map]
 pub(crate) static NEXT: Array<MapCell, 2, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+/// Which directions are to leave [`SOCKETS`], see `pony_common::layout::lane::never`.
+///
+/// The daemon alone writes, through a mapping; `tcp_leave` reads.
+#[btf_map]
+pub(crate) static LEAVE_AT: Array<MapCell, 2, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 /// The numbers of directions that the daemon has to look at.
 ///

@@ -7,36 +7,41 @@
 use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_adjust_room, programs::SkBuffContext};
 use pony_common::{
     cell::Cell64 as _,
-    layout::lane::{KNOWN, Slip},
+    layout::lane::{BROKEN, KNOWN, OUT, Slip},
 };
 
 use crate::{maps::NEXT, slip::count, socket};
 
-/// Cuts off what is not new of a piece, and takes down where the next one begins.
+/// Cuts off what is not new of a piece, and takes down where the next one begins. Answers whether
+/// the piece is the one that comes next: never again once one was not.
 #[inline(always)]
-pub(crate) fn cut_repeated(ctx: &SkBuffContext, direction: u32) {
+pub(crate) fn cut_repeated(ctx: &SkBuffContext, direction: u32) -> bool {
     let Some(next) = NEXT.get(direction) else {
-        return;
+        return false;
     };
     // The kernel's TCP keeps a piece's first sequence number here, and nobody comes in between.
     let [begin, ..] = ctx.cb() else {
-        return;
+        return false;
     };
     let begin = *begin;
     let len = ctx.len();
     let expected = match next.load() {
         0 => socket_says(ctx).unwrap_or(begin),
+        BROKEN | OUT => return false,
         #[expect(
             clippy::cast_possible_truncation,
             reason = "the number is the lower half"
         )]
         known => known as u32,
     };
-    next.store(KNOWN | u64::from(begin.wrapping_add(len)));
     let repeated = expected.wrapping_sub(begin);
-    if repeated != 0 {
-        cut(ctx, repeated, len);
+    if repeated == 0 || cut(ctx, repeated, len) {
+        next.store(KNOWN | u64::from(begin.wrapping_add(len)));
+        return true;
     }
+    count(Slip::OutOfPlace);
+    next.store(BROKEN);
+    false
 }
 
 /// Where the first piece begins that was not read from the socket.
@@ -51,12 +56,12 @@ fn socket_says(ctx: &SkBuffContext) -> Option<u32> {
 }
 
 #[inline(always)]
-fn cut(ctx: &SkBuffContext, repeated: u32, len: u32) {
-    if repeated < len && cut_off(ctx.skb.skb, repeated) == 0 {
+fn cut(ctx: &SkBuffContext, repeated: u32, len: u32) -> bool {
+    let is_cut = repeated < len && cut_off(ctx.skb.skb, repeated) == 0;
+    if is_cut {
         count(Slip::Overlap);
-    } else {
-        count(Slip::OutOfPlace);
     }
+    is_cut
 }
 
 /// Cuts so many bytes off the beginning, and answers how many of them could not be.

@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use pony_common::{
-    lane::{call_failed, judge},
+    lane::{call, call_failed, judge},
     layout::lane::{Moved, Orders, Slip, opposite},
     time::Nanos,
 };
@@ -24,8 +24,8 @@ use crate::{
 /// Does with a piece of a stream what the rule says. The kernel runs it under the lock of the
 /// socket that the piece came from.
 ///
-/// It drops no byte: what cannot be handed over is left to the daemon, and counted if it should
-/// not have been so.
+/// What cannot be handed over is left to the daemon. It drops no byte, unless some before are
+/// missing already.
 #[stream_verdict]
 #[expect(
     clippy::needless_pass_by_value,
@@ -37,14 +37,18 @@ fn sk_verdict(ctx: SkBuffContext) -> u32 {
         // left to wait behind what is handed over to this socket, it would break a connection.
         return SK_DROP;
     }
-    match find(&ctx) {
-        Some((direction, moved, orders)) => {
-            // What is left of it is at least one byte: else it would not be here.
-            cut_repeated(&ctx, direction);
-            hand_over(&ctx, direction, moved, orders);
+    let Some((direction, moved, orders)) = find(&ctx) else {
+        count(Slip::UnknownSocket);
+        return SK_PASS;
+    };
+    if !cut_repeated(&ctx, direction) {
+        // Whatever were made of it, the stream would have a hole that nobody sees.
+        if call(moved, orders) {
+            call_daemon(direction, moved);
         }
-        None => count(Slip::UnknownSocket),
+        return SK_DROP;
     }
+    hand_over(&ctx, direction, moved, orders);
     // Where it was redirected the kernel knows it, and this means "not dropped".
     SK_PASS
 }
@@ -76,7 +80,14 @@ fn hand_over(
         // The other socket is gone, and with it the flow.
         count(Slip::NoPeer);
     }
-    if verdict.calls && CALLS.output(direction, 0).is_err() {
+    if verdict.calls {
+        call_daemon(direction, moved);
+    }
+}
+
+#[inline(always)]
+fn call_daemon(direction: u32, moved: &Moved<MapCell>) {
+    if CALLS.output(direction, 0).is_err() {
         call_failed(moved);
         count(Slip::NoCall);
     }

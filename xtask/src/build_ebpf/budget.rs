@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
-    Ebpf, EbpfLoader,
+    Btf, Ebpf, EbpfLoader,
     programs::{Program, ProgramInfo},
 };
 
@@ -41,11 +41,18 @@ const GUARD: [Budget; 2] = [
     },
 ];
 
-const LANES: [Budget; 1] = [Budget {
-    name: "sk_verdict",
-    instructions: 600,
-    steps: 10_000,
-}];
+const LANES: [Budget; 2] = [
+    Budget {
+        name: "sk_verdict",
+        instructions: 600,
+        steps: 10_000,
+    },
+    Budget {
+        name: "tcp_leave",
+        instructions: 200,
+        steps: 1_000,
+    },
+];
 
 /// Has the kernel verify every program of an object, says what that takes, and fails where it is too much.
 pub(super) fn check(object: Object, bytes: &[u8]) -> Result<()> {
@@ -93,6 +100,9 @@ fn verify(ebpf: &mut Ebpf, name: &str) -> Result<(ProgramInfo, Duration)> {
         Program::Xdp(xdp) => xdp.load().and_then(|()| xdp.info()),
         Program::SchedClassifier(classifier) => classifier.load().and_then(|()| classifier.info()),
         Program::SkSkb(sk_skb) => sk_skb.load().and_then(|()| sk_skb.info()),
+        Program::Iter(walk) => walk
+            .load("tcp", &Btf::from_sys_fs()?)
+            .and_then(|()| walk.info()),
         _ => bail!("{name} is of a kind that nobody here has heard of"),
     };
     let info = info.with_context(|| format!("the verifier refuses {name}"))?;
