@@ -12,12 +12,14 @@
 //! - Every attempt that passes the access lists counts as an attempt, also a refused one.
 //! - Bans do not concern exempt clients, as nothing does in the kernel that concerns a whole IPv6
 //!   prefix. Nobody else who is banned holds a [`Permit`] that has not been told to end.
+//! - Bytes that were lent are within the limit, and nobody is refused as long as they lie unused.
 //! - The open counts are exact: a [`Permit`] is counted once and given back once.
 //! - Memory is bounded whatever the number of sources; `ledger` says how.
 //! - With `log_only` no limit refuses anything, and with exempt clients neither; both are counted.
 
 mod access;
 mod bans;
+mod credit;
 mod ledger;
 mod permit;
 mod roll;
@@ -38,6 +40,7 @@ use self::{
 };
 pub use self::{
     bans::{Ban, BanList, Full, Suspect},
+    credit::Credit,
     permit::Permit,
 };
 use crate::config::{Access, Limits, Protocol};

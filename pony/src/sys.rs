@@ -22,7 +22,16 @@ pub use self::memory::{Atomics, View, fill};
 
 /// The time since boot, by the clock that the kernel programs read too (`CLOCK_MONOTONIC`).
 pub fn now() -> Nanos {
-    let time = clock_gettime(ClockId::Monotonic);
+    read(ClockId::Monotonic)
+}
+
+/// How much of a processor's time this thread has had.
+pub fn thread_time() -> Nanos {
+    read(ClockId::ThreadCPUTime)
+}
+
+fn read(clock: ClockId) -> Nanos {
+    let time = clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
     Nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))

@@ -6,4 +6,4 @@ mod connect;
 mod resolve;
 
 pub use connect::{ConnectError, connect_tcp, connect_udp};
-pub use resolve::{ResolveError, Resolver};
+pub use resolve::{Addresses, ResolveError, Resolver};

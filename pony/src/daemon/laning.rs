@@ -68,8 +68,13 @@ impl Laning {
     fn serve(mut lanes: Lanes, metrics: &Metrics) -> Self {
         let calls = lanes.take_calls();
         let board = Arc::new(Switchboard::new(lanes));
-        let counted = Arc::clone(&board);
-        metrics.refresh_with(move || counted.count());
+        let (counted, counters) = (Arc::clone(&board), metrics.lanes());
+        metrics.refresh_with(move || {
+            counted.count();
+            if let Ok(slips) = counted.slips() {
+                counters.set_slips(slips);
+            }
+        });
         let ringing = calls.map(|calls| {
             let board = Arc::clone(&board);
             tokio::spawn(async move {
@@ -104,7 +109,7 @@ impl Drop for Laning {
 fn load() -> Result<Lanes, LanesError> {
     // A flow has two sockets.
     let flows = u32::try_from(sys::raise_open_files() / 2).unwrap_or(u32::MAX);
-    let lanes = Lanes::load(flows.clamp(LEAST_FLOWS, MOST_FLOWS))?;
+    let mut lanes = Lanes::load(flows.clamp(LEAST_FLOWS, MOST_FLOWS))?;
     lanes.self_test()?;
     Ok(lanes)
 }

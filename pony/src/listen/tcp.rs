@@ -16,9 +16,9 @@ use super::{
     socket::prepare,
 };
 use crate::{
-    observe::ErrorKind,
+    observe::{ErrorKind, FlowRecord},
     policy::Permit,
-    relay::{End, Flow, Side, broken, relay_tcp, reset},
+    relay::{End, Flow, Side, Sockets, broken, relay_tcp},
     target::{ConnectError, connect_tcp},
 };
 
@@ -47,72 +47,108 @@ fn accept(service: &Arc<Service>, client: TcpStream, address: SocketAddr, cut: &
     let Some(permit) = service.admit(address.ip()) else {
         return;
     };
-    let task = serve_flow(Arc::clone(service), client, address, permit, cut.clone());
+    let mut arrival = Arrival {
+        sockets: Sockets::new(client),
+        record: Arc::new(service.recorder.open(address)),
+        permit,
+        cut: cut.clone(),
+        service: Arc::clone(service),
+    };
+    // A block that has it, and not a function that is given it, which would have room for it twice:
+    // https://github.com/rust-lang/rust/issues/62958
+    let task = async move { arrival.serve().await };
     service.gates.tasks.spawn(task);
 }
 
-async fn serve_flow(
-    service: Arc<Service>,
-    client: TcpStream,
-    address: SocketAddr,
+/// An admitted client, until its flow has ended.
+struct Arrival {
+    sockets: Sockets,
+    record: Arc<FlowRecord>,
     permit: Permit,
     cut: CancellationToken,
-) {
-    let record = Arc::new(service.recorder.open(address));
-    let tcp = &service.config.tcp;
-    let connecting = connect_tcp(
-        &service.resolver,
-        &service.config.target,
-        tcp.connect_timeout,
-    );
-    let connected = select! {
-        biased;
-        () = cut.cancelled() => {
-            return record.close(End::Cut.error());
+    service: Arc<Service>,
+}
+
+/// Why a client was not connected to the target.
+enum Gone {
+    /// It, or the daemon, ended it.
+    Ended(End),
+    NotConnected(ConnectError),
+}
+
+impl Arrival {
+    async fn serve(&mut self) {
+        // On the heap, and not where it takes room for as long as the flow lives.
+        if let Err(gone) = Box::pin(self.connect()).await {
+            return self.give_up(&gone);
         }
-        () = permit.banned() => {
-            reset(&SockRef::from(&client));
-            record.banned();
-            return record.close(End::Banned.error());
+        self.record.connected();
+        let flow = Flow {
+            record: &self.record,
+            permit: &self.permit,
+            rules: &self.service.config.tcp,
+            board: self.service.board.as_deref(),
+            whims: self.service.whims.as_deref(),
+            memory: &self.service.memory,
+            cut: &self.cut,
+        };
+        let end = relay_tcp(&flow, &mut self.sockets).await;
+        self.sockets.close();
+        match end {
+            End::OverBandwidth => self.record.over_bandwidth(),
+            End::Banned => self.record.banned(),
+            _ => {}
         }
-        error = broken(&client) => {
-            return record.close(End::Broken(Side::Client, error).error());
-        }
-        connected = connecting => connected,
-    };
-    let target = match connected {
-        Ok(target) => target,
-        Err(error) => {
-            drop(client);
-            let kind = match error {
-                ConnectError::Resolve(_) => ErrorKind::InvalidTarget,
-                ConnectError::Refused { .. } | ConnectError::TimedOut { .. } => {
-                    ErrorKind::TargetConnect
-                }
-            };
-            service.recorder.connect_failed(address.ip(), kind, &error);
-            return record.close(Some(error.to_string()));
-        }
-    };
-    record.connected();
-    // Fails only on a connection that is gone, which the relay is about to notice.
-    drop(prepare(&SockRef::from(&target), tcp.keepalive));
-    let flow = Flow {
-        record: &record,
-        permit: &permit,
-        rules: tcp,
-        board: service.board.as_deref(),
-        whims: service.whims.as_deref(),
-        memory: &service.memory,
-        cut: &cut,
-    };
-    let end = relay_tcp(&flow, client, target).await;
-    match end {
-        End::OverBandwidth => record.over_bandwidth(),
-        End::Banned => record.banned(),
-        _ => {}
+        self.record.close(end.error());
     }
-    record.close(end.error());
+
+    async fn connect(&mut self) -> Result<(), Gone> {
+        let client = self.sockets.client().map_err(Gone::Ended)?;
+        let tcp = &self.service.config.tcp;
+        let connecting = connect_tcp(
+            &self.service.resolver,
+            &self.service.config.target,
+            tcp.connect_timeout,
+        );
+        let target = select! {
+            biased;
+            () = self.cut.cancelled() => return Err(Gone::Ended(End::Cut)),
+            () = self.permit.banned() => return Err(Gone::Ended(End::Banned)),
+            error = broken(client) => {
+                return Err(Gone::Ended(End::Broken(Side::Client, error)));
+            }
+            connected = connecting => connected.map_err(Gone::NotConnected)?,
+        };
+        // Fails only on a connection that is gone, which the relay is about to notice.
+        drop(prepare(&SockRef::from(&target), tcp.keepalive));
+        self.sockets.connected(target);
+        Ok(())
+    }
+
+    fn give_up(&mut self, gone: &Gone) {
+        let error = match gone {
+            Gone::Ended(end) => {
+                if matches!(end, End::Banned) {
+                    self.sockets.reset();
+                    self.record.banned();
+                }
+                end.error()
+            }
+            Gone::NotConnected(error) => {
+                self.sockets.close();
+                let kind = match error {
+                    ConnectError::Resolve(_) => ErrorKind::InvalidTarget,
+                    ConnectError::Refused { .. } | ConnectError::TimedOut { .. } => {
+                        ErrorKind::TargetConnect
+                    }
+                };
+                self.record.not_connected(kind, error);
+                Some(error.to_string())
+            }
+        };
+        self.sockets.close();
+        self.record.close(error);
+    }
 }
 
 /// How long to wait before the next `accept`.

@@ -5,11 +5,12 @@
 
 use std::{
     convert::Infallible,
+    fmt::Display,
     future::pending,
     io,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant, SystemTime},
@@ -39,7 +40,6 @@ pub struct FlowRecord {
     sent: Figures,
     received: Figures,
     lanes: Lanes,
-    logger: Mutex<SessionLogger>,
 }
 
 /// The lanes of a TCP flow's directions, by their numbers; beyond them before it is relayed.
@@ -58,8 +58,7 @@ impl FlowRecord {
     pub(super) fn open(recorder: Arc<Recorder>, source: SocketAddr) -> Self {
         recorder.metrics.accepted.inc();
         recorder.metrics.active.inc();
-        let logger = SessionLogger::new(&recorder.session_log);
-        let should_log = logger.should_log_start();
+        let should_log = SessionLogger::new(&recorder.session_log).should_log_start();
         let record = Self {
             recorder,
             source,
@@ -68,7 +67,6 @@ impl FlowRecord {
             sent: Figures::default(),
             received: Figures::default(),
             lanes: Lanes::default(),
-            logger: Mutex::new(logger),
         };
         if should_log {
             record.log(EventKind::Open, None);
@@ -79,6 +77,11 @@ impl FlowRecord {
     /// The target is connected: from here on it counts for the histogram of durations.
     pub fn connected(&self) {
         self.connected.get_or_init(|| ());
+    }
+
+    /// There is no connection to the target.
+    pub fn not_connected(&self, kind: ErrorKind, error: &dyn Display) {
+        self.recorder.connect_failed(self.client(), kind, error);
     }
 
     /// Bytes of a stream were taken by the receiving socket.
@@ -162,15 +165,17 @@ impl FlowRecord {
         if rules.interval.is_none() && rules.bytes.is_none() {
             return pending().await;
         }
-        loop {
-            sleep(UPDATE_CHECK).await;
-            let mut logger = self.logger.lock().unwrap_or_else(PoisonError::into_inner);
-            let due = logger.update(self.opened.elapsed(), self.bytes());
-            drop(logger);
-            if due {
-                self.log(EventKind::Update, None);
+        let updates = async {
+            let mut logger = SessionLogger::new(rules);
+            loop {
+                sleep(UPDATE_CHECK).await;
+                if logger.update(self.opened.elapsed(), self.bytes()) {
+                    self.log(EventKind::Update, None);
+                }
             }
-        }
+        };
+        // On the heap: few flows have any.
+        Box::pin(updates).await
     }
 
     /// Logs the end, with what caused it unless that was ordinary.
@@ -182,10 +187,8 @@ impl FlowRecord {
                 .duration
                 .observe(duration.as_secs_f64());
         }
-        let logger = self.logger.lock().unwrap_or_else(PoisonError::into_inner);
-        let should_log = logger.should_log_close(duration, self.bytes());
-        drop(logger);
-        if should_log {
+        let logger = SessionLogger::new(&self.recorder.session_log);
+        if logger.should_log_close(duration, self.bytes()) {
             self.log(EventKind::Close, error);
         }
     }

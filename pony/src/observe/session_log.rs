@@ -12,18 +12,18 @@ use crate::config::SessionLog;
 
 /// The decisions for one session, and when its last update was.
 #[derive(Debug)]
-pub struct SessionLogger {
-    rules: SessionLog,
+pub struct SessionLogger<'a> {
+    rules: &'a SessionLog,
     /// The age and the bytes of the session at its last update, at first zero.
     updated_at: Duration,
     updated_bytes: u64,
 }
 
-impl SessionLogger {
+impl<'a> SessionLogger<'a> {
     /// For a session that opens now.
-    pub fn new(rules: &SessionLog) -> Self {
+    pub const fn new(rules: &'a SessionLog) -> Self {
         Self {
-            rules: rules.clone(),
+            rules,
             updated_at: Duration::ZERO,
             updated_bytes: 0,
         }
@@ -66,14 +66,10 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn logger(rules: &SessionLog) -> SessionLogger {
-        SessionLogger::new(rules)
-    }
-
     #[test]
     fn logs_every_open_and_close_unless_told_otherwise() {
         for rules in [SessionLog::SESSIONS, SessionLog::CONNECTIONS] {
-            let logger = logger(&rules);
+            let logger = SessionLogger::new(&rules);
             assert!(logger.should_log_start());
             assert!(logger.should_log_close(Duration::ZERO, 0));
         }
@@ -81,11 +77,12 @@ mod tests {
 
     #[test]
     fn the_dns_example_logs_the_close_of_long_sessions_only() {
-        let logger = logger(&SessionLog {
+        let rules = SessionLog {
             start: false,
             min_duration: 5 * SECOND,
             ..SessionLog::SESSIONS
-        });
+        };
+        let logger = SessionLogger::new(&rules);
         assert!(!logger.should_log_start());
         assert!(!logger.should_log_close(4 * SECOND, 1 << 30));
         assert!(logger.should_log_close(5 * SECOND, 0));
@@ -93,11 +90,12 @@ mod tests {
 
     #[test]
     fn a_session_must_pass_both_thresholds() {
-        let logger = logger(&SessionLog {
+        let rules = SessionLog {
             min_duration: 5 * SECOND,
             min_bytes: 1024,
             ..SessionLog::SESSIONS
-        });
+        };
+        let logger = SessionLogger::new(&rules);
         assert!(!logger.should_log_close(9 * SECOND, 1023));
         assert!(!logger.should_log_close(SECOND, 1024));
         assert!(logger.should_log_close(9 * SECOND, 1024));
@@ -105,24 +103,26 @@ mod tests {
 
     #[test]
     fn thresholds_do_not_bring_back_closes_that_are_switched_off() {
-        let mut logger = logger(&SessionLog {
+        let rules = SessionLog {
             start: false,
             close: false,
             min_duration: 10 * SECOND,
             min_bytes: 10 << 10,
             ..SessionLog::SESSIONS
-        });
+        };
+        let mut logger = SessionLogger::new(&rules);
         assert!(!logger.should_log_close(3600 * SECOND, 1 << 40));
         assert!(logger.update(300 * SECOND, 0), "updates go on");
     }
 
     #[test]
     fn updates_come_by_time_or_by_bytes_and_start_counting_anew() {
-        let mut logger = logger(&SessionLog {
+        let rules = SessionLog {
             interval: Some(60 * SECOND),
             bytes: Some(1000),
             ..SessionLog::SESSIONS
-        });
+        };
+        let mut logger = SessionLogger::new(&rules);
         assert!(!logger.update(59 * SECOND, 999));
         assert!(logger.update(60 * SECOND, 999), "by time");
         assert!(!logger.update(61 * SECOND, 1998));
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn without_thresholds_there_are_no_updates() {
-        let mut logger = logger(&SessionLog::CONNECTIONS);
+        let mut logger = SessionLogger::new(&SessionLog::CONNECTIONS);
         assert!(!logger.update(Duration::MAX, u64::MAX));
     }
 }

@@ -12,7 +12,7 @@
 //!   those that have (each holds a socket, so their number is bounded too) and 1/8 more.
 //! - A lock of a shard is never asked for by one who holds the lock of a client.
 //!
-//! A client takes about 700 bytes: 568 of [`Usage`], and the rest is its places in the tables.
+//! A client takes about 700 bytes: 600 of [`Usage`], and the rest is its places in the tables.
 //! A table of 65,536 clients is 46 MB, however many millions of sources come by. A client that
 //! is forgotten early starts afresh when it returns: its window is empty.
 //!

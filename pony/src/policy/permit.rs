@@ -12,6 +12,7 @@ use pony_common::{
 use super::{
     Policy,
     access::Standing,
+    credit::Credit,
     ledger::{Client, Ledger, lock},
     roll::Place,
     usage::Usage,
@@ -57,6 +58,9 @@ impl Permit {
     ///
     /// An exempt client is granted everything. With `log_only` too, and what is over the limit is
     /// a [`Charge::GrantOver`], to be counted and logged as [`Reason::BandwidthLimit`].
+    ///
+    /// As long as bytes are lent (see [`Credit`]), nobody is over the limit for their sake: they are
+    /// called back, and whoever wants them has to wait for that moment.
     pub fn charge(&self, want: u64, now: Nanos) -> Charge {
         let Some(meter) = self.meter() else {
             return Charge::Grant(want);
@@ -65,10 +69,22 @@ impl Permit {
             lock(meter.client).record(meter.limit, want, now);
             return Charge::Grant(want);
         }
-        meter.ask(|usage| {
-            let charge = usage.charge(meter.limit, want, now);
-            (charge, !matches!(charge, Charge::Grant(_)))
+        meter.ask(|usage| match usage.charge(meter.limit, want, now) {
+            Some(charge) => (charge, !matches!(charge, Charge::Grant(_))),
+            None => (Charge::Wait(RECALL_TIME), false),
         })
+    }
+
+    /// For moving bytes that are counted afterwards. Nothing is lent yet. `None` if its bytes are
+    /// not counted.
+    pub fn credit(&self) -> Option<Credit> {
+        let meter = self.meter()?;
+        let is_exempt = self.standing == Standing::Exempt;
+        Some(Credit::new(
+            Arc::clone(meter.client),
+            *meter.limit,
+            is_exempt,
+        ))
     }
 
     /// Asks whether a datagram of `len` bytes may pass, in either direction; if so it is counted.
@@ -129,7 +145,7 @@ impl Drop for Permit {
 /// Where the bytes of a permit are counted.
 struct Meter<'a> {
     key: Addr16,
-    client: &'a Client,
+    client: &'a Arc<Client>,
     ledger: &'a Ledger,
     limit: &'a BandwidthLimit,
 }
@@ -148,3 +164,6 @@ impl Meter<'_> {
         answer
     }
 }
+
+/// For whom bytes are called back asks again after this long. They come within less, as a rule.
+const RECALL_TIME: Nanos = Nanos::from_millis(1);

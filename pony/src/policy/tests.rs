@@ -1,5 +1,6 @@
 mod bans;
 mod counts;
+mod credit;
 mod held;
 
 use std::time::Duration;

@@ -10,7 +10,9 @@ use pony_common::{
     reason::Reason,
     time::Nanos,
 };
+use tokio_util::sync::CancellationToken;
 
+use super::credit;
 use crate::config::Limits;
 
 /// The limits that concern one client.
@@ -66,6 +68,12 @@ impl ClientLimits {
 pub(super) struct Usage {
     attempts: Attempts<AtomicU64>,
     bandwidth: Bandwidth<AtomicU64>,
+    /// Bytes that may move at any time, and are counted only then. With what is counted in the
+    /// window they are never more than the limit, unless bytes are counted that nobody was asked
+    /// about, or for which a throttled client has waited.
+    pub(super) lent: u64,
+    /// Those to whom they were lent have it. Cancelled: they must give them back.
+    recall: Option<CancellationToken>,
     /// When something was last counted.
     last: Nanos,
     /// Whether the ledger lists the client as limited. Only the ledger changes it.
@@ -73,7 +81,7 @@ pub(super) struct Usage {
 }
 
 // About 700 bytes per client with its places in the tables; `Ledger` documents what that sums to.
-const _: () = assert!(size_of::<Usage>() == 280 + 288 + 8 + 8);
+const _: () = assert!(size_of::<Usage>() == 280 + 288 + 8 + 8 + 8 + 8);
 
 impl Usage {
     /// Counts an attempt of a client that has `open` connections, and answers which of its
@@ -123,9 +131,68 @@ impl Usage {
         self.attempts.record(limit, now, attempts);
     }
 
-    pub(super) fn charge(&mut self, limit: &BandwidthLimit, want: u64, now: Nanos) -> Charge {
+    /// Counts up to `want` bytes of a stream. `None` if what they would need is lent: it is called
+    /// back then.
+    pub(super) fn charge(
+        &mut self,
+        limit: &BandwidthLimit,
+        want: u64,
+        now: Nanos,
+    ) -> Option<Charge> {
         self.touch(now);
-        self.bandwidth.charge(limit, now, want)
+        let rest = self.rest_of(limit);
+        let least = match limit.action {
+            Action::LogOnly => want,
+            Action::Drop | Action::Throttle => want.min(1),
+        };
+        if self.lent > 0 && self.bandwidth.room(&rest, now) < least {
+            if let Some(recall) = self.recall.take() {
+                recall.cancel();
+            }
+            return None;
+        }
+        Some(self.bandwidth.charge(&rest, now, want))
+    }
+
+    /// Lends bytes to one who has `held` already, so that it has up to `most`. Answers how many it
+    /// has now, and where they are called back; `None` if it gets none, as the limit is too near.
+    pub(super) fn lend(
+        &mut self,
+        limit: &BandwidthLimit,
+        held: u64,
+        most: u64,
+        now: Nanos,
+    ) -> Option<(u64, CancellationToken)> {
+        self.touch(now);
+        let room = self.bandwidth.room(&self.rest_of(limit), now);
+        let share = most.min(room.saturating_add(held) / credit::PARTS);
+        if share < credit::LEAST {
+            return None;
+        }
+        // What it has already may be more than its share, now that there is less.
+        let more = share.saturating_sub(held).min(room);
+        self.lent += more;
+        let recall = self.recall.get_or_insert_default().clone();
+        Some((held + more, recall))
+    }
+
+    /// Counts bytes that were lent.
+    pub(super) fn spend(&mut self, limit: &BandwidthLimit, bytes: u64, now: Nanos) {
+        self.lent = self.lent.saturating_sub(bytes);
+        self.record(limit, bytes, now);
+    }
+
+    /// Takes back bytes that were lent and have not moved.
+    pub(super) fn take_back(&mut self, bytes: u64) {
+        self.lent = self.lent.saturating_sub(bytes);
+    }
+
+    /// The limit for what is not lent.
+    fn rest_of(&self, limit: &BandwidthLimit) -> BandwidthLimit {
+        BandwidthLimit {
+            limit: limit.limit.saturating_sub(self.lent),
+            ..*limit
+        }
     }
 
     pub(super) fn charge_datagram(

@@ -51,8 +51,8 @@ impl Progress {
 
     /// Notes what was seen later than it happened: nothing, if something else happened since.
     pub(super) fn note_seen(&self, doing: Doing, at: Nanos) {
-        if at > self.since() {
-            self.note(doing, at);
+        if at > self.since() || doing != self.doing() {
+            self.note(doing, at.max(self.since()));
         }
     }
 
@@ -73,7 +73,7 @@ impl Progress {
         self.source
     }
 
-    fn destination(&self) -> Side {
+    pub(super) fn destination(&self) -> Side {
         match self.source {
             Side::Client => Side::Target,
             Side::Target => Side::Client,
@@ -116,7 +116,8 @@ fn next_expiry(up: &Progress, down: &Progress, timeouts: &Tcp) -> Option<(Nanos,
 pub(super) async fn expired(up: &Progress, down: &Progress, timeouts: &Tcp) -> End {
     loop {
         match until_expiry(up, down, timeouts) {
-            Ok(Some(wait)) => sleep(wait).await,
+            // On the heap: many flows have no timeouts.
+            Ok(Some(wait)) => Box::pin(sleep(wait)).await,
             Ok(None) => pending().await,
             Err(end) => return end,
         }

@@ -4,21 +4,21 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
-use super::whim::Whim;
+use super::{company, whim::Whim};
 use crate::{config::Lane, observe::Direction};
 
 /// What one direction has shown so far.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Course {
     /// The only lane that may be used, if there is one.
     only: Option<Lane>,
     lane: Lane,
     /// How many times in a row a whole buffer was waiting.
-    full: u32,
+    full: u8,
     /// How many times in a row little came through a pipe.
-    small: u32,
-    /// For tests.
-    whim: Option<Whim>,
+    small: u8,
+    /// For tests. On the heap, where it costs others nothing.
+    whim: Option<Box<Whim>>,
 }
 
 /// Why a direction goes over to another lane: the `reason` of `packetpony_lane_changes_total`.
@@ -32,6 +32,8 @@ pub(super) enum Change {
     Small,
     /// The kernel refused the lane.
     Refused,
+    /// Its client is near to a bandwidth limit, and every piece has to be counted.
+    NearLimit,
     /// In tests.
     Whim,
 }
@@ -44,6 +46,7 @@ impl Change {
             Self::SlowReader => "slow_reader",
             Self::Small => "small",
             Self::Refused => "refused",
+            Self::NearLimit => "near_limit",
             Self::Whim => "whim",
         }
     }
@@ -67,7 +70,10 @@ impl Course {
 
     /// The same, that may do anything at any time.
     pub(super) fn with_whim(self, whim: Option<Whim>) -> Self {
-        Self { whim, ..self }
+        Self {
+            whim: whim.map(Box::new),
+            ..self
+        }
     }
 
     /// Whether it takes it into its head to join the kernel's lane.
@@ -79,7 +85,7 @@ impl Course {
     pub(super) fn after(change: Change) -> Self {
         let lane = match change {
             Change::Bulk | Change::SlowReader => Lane::Splice,
-            Change::Small | Change::Refused | Change::Whim => Lane::Copy,
+            Change::Small | Change::Refused | Change::NearLimit | Change::Whim => Lane::Copy,
         };
         Self {
             lane,
@@ -105,11 +111,19 @@ impl Course {
         }
         match self.lane {
             Lane::Splice => {
-                self.small = if len < LITTLE { self.small + 1 } else { 0 };
+                self.small = if len < LITTLE {
+                    self.small.saturating_add(1)
+                } else {
+                    0
+                };
                 (self.small >= OFTEN_SMALL).then(|| self.turn(Lane::Copy, Change::Small))
             }
             Lane::Copy | Lane::Sockmap => {
-                self.full = if len == room { self.full + 1 } else { 0 };
+                self.full = if len == room {
+                    self.full.saturating_add(1)
+                } else {
+                    0
+                };
                 (self.full >= OFTEN_FULL).then(|| self.turn(Lane::Splice, Change::Bulk))
             }
         }
@@ -139,30 +153,41 @@ pub(super) struct Talk {
     /// The direction that spoke last, and how often they have taken turns.
     last: AtomicU8,
     turns: AtomicU32,
-    /// So many turns are a conversation. 0: it need not be one.
+    /// So many turns are a conversation.
     enough: u32,
+    /// It need not be one: every piece counts as a turn, and the first attempt waits for none.
+    is_forced: bool,
 }
 
 impl Talk {
-    pub(super) const fn new(only: Option<Lane>) -> Self {
+    pub(super) fn new(only: Option<Lane>) -> Self {
+        let is_forced = only == Some(Lane::Sockmap);
         Self {
             last: AtomicU8::new(0),
             turns: AtomicU32::new(0),
-            enough: match only {
-                Some(Lane::Sockmap) => 0,
-                _ => TURNS,
-            },
+            enough: if is_forced { 0 } else { TURNS },
+            is_forced,
         }
     }
 
-    /// Begins anew after a stay in the kernel's lane. Who leaves it often has to show more.
+    /// Begins anew after a stay in the kernel's lane, or an attempt at one. Who has that often has
+    /// to show more.
     pub(super) fn begin_anew(&mut self) {
-        self.enough = self.enough.saturating_mul(2).min(MOST_TURNS);
+        let most = if self.is_forced {
+            MOST_PIECES
+        } else {
+            MOST_TURNS
+        };
+        self.enough = self.enough.saturating_mul(2).clamp(1, most);
         *self.turns.get_mut() = 0;
     }
 
     /// So many bytes went this way.
     pub(super) fn heard(&self, direction: Direction, len: usize) {
+        if self.is_forced {
+            self.turns.fetch_add(1, Relaxed);
+            return;
+        }
         if len > BRIEF {
             self.turns.store(0, Relaxed);
         }
@@ -172,32 +197,48 @@ impl Talk {
         }
     }
 
-    /// This is a conversation from now on.
+    /// It is to join at once, whatever it is.
     pub(super) fn settle(&self) {
-        self.turns.store(self.enough, Relaxed);
+        self.turns.store(SETTLED, Relaxed);
     }
 
-    /// Whether they have shown that this is a conversation.
-    pub(super) fn is_conversation(&self) -> bool {
-        self.turns.load(Relaxed) >= self.enough
+    /// Whether they have shown that this is a conversation, and it is one that the kernel had better
+    /// lead.
+    pub(super) fn should_join(&self) -> bool {
+        let turns = self.turns.load(Relaxed);
+        if turns < self.enough {
+            return false;
+        }
+        let should = self.is_forced || turns >= SETTLED || company::is_small();
+        if !should {
+            // Asked again after as many turns, not at each: what is so for a moment is by chance.
+            self.turns.store(0, Relaxed);
+        }
+        should
     }
 }
+
+/// More turns than there ever are.
+const SETTLED: u32 = u32::MAX / 2;
 
 /// So many turns are a conversation.
 const TURNS: u32 = 16;
 const MOST_TURNS: u32 = 4096;
 
+/// A flow that has to use the kernel's lane tries it again after so many pieces at most.
+const MOST_PIECES: u32 = 64;
+
 /// What is said at once in a conversation, at most.
 const BRIEF: usize = 16_384;
 
 /// So many full buffers in a row are bulk.
-const OFTEN_FULL: u32 = 4;
+const OFTEN_FULL: u8 = 4;
 
 /// Below this, two more system calls cost more than the copying that they spare.
 const LITTLE: usize = 4096;
 
 /// So many small pieces in a row are not bulk.
-const OFTEN_SMALL: u32 = 16;
+const OFTEN_SMALL: u8 = 16;
 
 #[cfg(test)]
 mod tests {
@@ -236,6 +277,28 @@ mod tests {
         }
         assert_eq!(course.took(1, ROOM), Some(Change::Small));
         assert_eq!(course.lane(), Lane::Copy);
+    }
+
+    #[test]
+    fn a_flow_that_was_not_let_in_tries_again_after_it_has_moved_something() {
+        let mut talk = Talk::new(Some(Lane::Sockmap));
+        assert!(talk.should_join());
+        for expected in [1, 2, 4, 8, 16, 32, 64, 64] {
+            talk.begin_anew();
+            for _ in 0..expected {
+                assert!(!talk.should_join());
+                talk.heard(Direction::Sent, ROOM);
+            }
+            assert!(talk.should_join());
+        }
+        let mut talk = Talk::new(None);
+        talk.begin_anew();
+        for turn in 0..2 * TURNS {
+            assert!(!talk.should_join());
+            let directions = [Direction::Sent, Direction::Received];
+            talk.heard(directions[turn as usize % 2], 1);
+        }
+        assert!(talk.should_join());
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! One direction of a flow, through the daemon: a buffer in the copy lane, a pipe in the splice lane.
+//!
+//! A machine of states and not an async function: every flow has two, which wait for bytes nearly
+//! all of their time and must cost little memory meanwhile. What a few flows do for a while waits on
+//! the heap.
 
 use std::{
-    future::poll_fn,
     io,
     net::Shutdown,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    pin::Pin,
+    task::{Context, Poll, ready},
 };
 
 use pony_common::limit::Charge;
@@ -15,33 +19,50 @@ use super::{
     activity::{Doing, Progress},
     allowance::Allowance,
     carrier::Carrier,
+    company,
     course::{Change, Course, Talk},
     end::{End, Side},
+    tcp::Flow,
 };
-use crate::{
-    config::Lane,
-    observe::{Direction, FlowRecord},
-    policy::Permit,
-    sys,
-};
+use crate::{config::Lane, observe::Direction, sys};
 
 /// One direction of a flow.
 pub(super) struct Pump<'a, 'm> {
-    pub(super) source: Side,
-    pub(super) destination: Side,
-    pub(super) direction: Direction,
-    pub(super) progress: &'a Progress,
-    pub(super) record: &'a FlowRecord,
-    pub(super) permit: &'a Permit,
-    /// What it may pin while the destination does not keep up.
-    pub(super) allowance: &'a mut Allowance<'m>,
-    pub(super) ending: &'a Ending,
-    pub(super) course: Course,
+    flow: &'a Flow<'a>,
+    direction: Direction,
+    from: &'a TcpStream,
+    to: &'a TcpStream,
+    progress: &'a Progress,
     /// The other direction.
-    pub(super) other: &'a Progress,
+    other: &'a Progress,
+    /// What it may pin while the destination does not keep up.
+    allowance: &'a mut Allowance<'m>,
+    course: Course,
     /// Both directions' talk, if the flow may join the kernel's lane.
-    pub(super) talk: Option<&'a Talk>,
+    talk: Option<&'a Talk>,
+    ending: Ending,
+    /// What it has in hand while it waits for something else than bytes. On the heap, as most wait
+    /// for bytes.
+    load: Option<Box<Load>>,
+    /// What it waits for, other than bytes.
+    wait: Option<Wait<'a>>,
 }
+
+/// What a direction has in hand.
+struct Load {
+    carrier: Carrier,
+    /// How many bytes of it may be written.
+    granted: usize,
+}
+
+/// What the source had.
+enum Piece {
+    Some(Load),
+    Nothing,
+    End,
+}
+
+type Wait<'a> = Pin<Box<dyn Future<Output = Result<(), End>> + Send + 'a>>;
 
 /// Why a direction stopped in good order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,95 +73,169 @@ pub(super) enum Stop {
     Join,
 }
 
-/// Why the flow is ending, for the direction that still has something to deliver.
-#[derive(Default)]
-pub(super) struct Ending {
+/// Whether the flow is ending, for the direction that still has something to deliver.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ending {
+    No,
     /// The source broke: what looks like its end of file is none, and must not reach the
     /// destination as one.
-    pub(super) is_broken: AtomicBool,
+    Broken,
     /// The other direction met the limit: what was granted is delivered, and no more is read.
-    pub(super) is_over: AtomicBool,
+    Over,
 }
 
-impl Pump<'_, '_> {
-    /// Moves bytes until `from` reaches end of file or the client its limit, and then tells `to`.
+impl<'a, 'm> Pump<'a, 'm> {
+    /// Between two sockets, in a direction whose progress is the first of the two.
+    pub(super) fn new(
+        flow: &'a Flow<'a>,
+        [from, to]: [&'a TcpStream; 2],
+        [progress, other]: [&'a Progress; 2],
+        allowance: &'a mut Allowance<'m>,
+        course: Course,
+        talk: Option<&'a Talk>,
+    ) -> Self {
+        let direction = match progress.source() {
+            Side::Client => Direction::Sent,
+            Side::Target => Direction::Received,
+        };
+        flow.record.set_lane(direction, course.lane(), "left");
+        Self {
+            flow,
+            direction,
+            from,
+            to,
+            progress,
+            other,
+            allowance,
+            course,
+            talk,
+            ending: Ending::No,
+            load: None,
+            wait: None,
+        }
+    }
+
+    /// Where its bytes go.
+    pub(super) const fn to(&self) -> &'a TcpStream {
+        self.to
+    }
+
+    /// Its progress.
+    pub(super) const fn progress(&self) -> &'a Progress {
+        self.progress
+    }
+
+    /// The flow is ending.
+    pub(super) const fn end(&mut self, ending: Ending) {
+        self.ending = ending;
+    }
+
+    /// Moves bytes until the source reaches end of file or the client its limit, and then tells the
+    /// destination.
     ///
     /// Never returns `End::Finished`: that takes both directions.
-    pub(super) async fn run(&mut self, from: &TcpStream, to: &TcpStream) -> Result<Stop, End> {
-        let end = self.pump(from, to).await;
-        if matches!(end, Ok(Stop::Join))
-            || self.ending.is_broken.load(Relaxed)
-            || matches!(end, Err(End::Broken(..)))
-        {
-            return end;
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Stop, End>> {
+        let end = ready!(self.poll_pump(cx));
+        if matches!(end, Ok(Stop::Join) | Err(End::Broken(..))) || self.ending == Ending::Broken {
+            return Poll::Ready(end);
         }
         self.progress.note(Doing::Ended, sys::now());
         if matches!(end, Ok(Stop::Ended)) && self.other.doing() == Doing::Ended {
             // Both sockets are about to be closed, with nothing unread, which says the same.
-            return end;
+            return Poll::Ready(end);
         }
-        match SockRef::from(to).shutdown(Shutdown::Write) {
+        Poll::Ready(match SockRef::from(self.to).shutdown(Shutdown::Write) {
             Ok(()) => end,
             // The destination is gone already; the other direction sees what became of it.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => end,
-            Err(error) => Err(End::Broken(self.destination, error)),
-        }
+            Err(error) => Err(self.destination_broke(error)),
+        })
     }
 
-    async fn pump(&mut self, from: &TcpStream, to: &TcpStream) -> Result<Stop, End> {
-        let mut rounds = 0;
-        loop {
-            if self.talk.is_some_and(Talk::is_conversation) && self.other.doing() == Doing::Reading
-            {
-                return Ok(Stop::Join);
+    fn poll_pump(&mut self, cx: &mut Context<'_>) -> Poll<Result<Stop, End>> {
+        ready!(self.poll_wait(cx))?;
+        if let Some(mut load) = self.load.take() {
+            let Poll::Ready(delivered) = self.poll_deliver(&mut load, cx) else {
+                self.load = Some(load);
+                return Poll::Pending;
+            };
+            delivered?;
+        }
+        for _round in 0..ROUNDS_PER_TURN {
+            if self.talk.is_some_and(Talk::should_join) && self.other.doing() == Doing::Reading {
+                return Poll::Ready(Ok(Stop::Join));
             }
-            self.readable(from, to)
-                .await
-                .map_err(|error| End::Broken(self.source, error))?;
-            // Nothing else makes a direction pause that always finds both sockets ready.
-            rounds += 1;
-            if rounds % ROUNDS_PER_TURN == 0 {
-                yield_now().await;
+            if let Err(error) = ready!(self.poll_readable(cx)) {
+                return Poll::Ready(Err(self.source_broke(error)));
             }
-            let mut carrier = self.carrier();
-            let room = self.allowance.room(carrier.room());
-            match carrier.fill(from, room) {
-                Ok(0) => return Ok(Stop::Ended),
-                Ok(len) => {
-                    if let Some(talk) = self.talk {
-                        talk.heard(self.direction, len);
-                        if self.course.wants_to_join() {
-                            talk.settle();
-                        }
+            let mut load = match self.read()? {
+                Piece::Some(load) => load,
+                Piece::Nothing => continue,
+                Piece::End => return Poll::Ready(Ok(Stop::Ended)),
+            };
+            // Whoever pauses with something in hand says so by its progress: else the other
+            // direction would take it for being at rest.
+            let Poll::Ready(delivered) = self.poll_deliver(&mut load, cx) else {
+                self.load = Some(Box::new(load));
+                return Poll::Pending;
+            };
+            delivered?;
+        }
+        // Nothing else makes a direction pause that always finds both sockets ready.
+        self.wait = Some(Box::pin(async {
+            yield_now().await;
+            Ok(())
+        }));
+        ready!(self.poll_wait(cx))?;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        if let Some(wait) = &mut self.wait {
+            let done = ready!(wait.as_mut().poll(cx));
+            self.wait = None;
+            return Poll::Ready(done);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits until the source has bytes, or its end.
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let readable = self.from.poll_read_ready(cx);
+        if readable.is_pending() {
+            self.allowance.poll_rest(cx, self.to);
+        }
+        readable
+    }
+
+    /// Takes what the source has in hand.
+    fn read(&mut self) -> Result<Piece, End> {
+        let mut carrier = self.carrier();
+        let room = self.allowance.room(carrier.room());
+        match carrier.fill(self.from, room) {
+            Ok(0) => Ok(Piece::End),
+            Ok(len) => {
+                if let Some(talk) = self.talk {
+                    talk.heard(self.direction, len);
+                    if self.course.wants_to_join() {
+                        talk.settle();
                     }
-                    self.turn(|course| course.took(len, room));
-                    self.allowance.took(len, from, to);
-                    self.deliver(&mut carrier, from, to).await?;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) if is_unfit(&error, carrier.lane()) => {
-                    self.turn(Course::refused);
-                    continue;
-                }
-                Err(error) => return Err(End::Broken(self.source, error)),
+                self.turn(|course| course.took(len, room));
+                self.allowance.took(len, self.from, self.to);
+                Ok(Piece::Some(Load {
+                    carrier,
+                    granted: 0,
+                }))
             }
-            self.progress.note(Doing::Reading, sys::now());
-            if self.ending.is_over.load(Relaxed) {
-                return Err(End::OverBandwidth);
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Piece::Nothing),
+            Err(error) if is_unfit(&error, carrier.lane()) => {
+                self.turn(Course::refused);
+                Ok(Piece::Nothing)
             }
+            Err(error) => Err(self.source_broke(error)),
         }
-    }
-
-    /// Waits until `from` has bytes, or its end.
-    async fn readable(&mut self, from: &TcpStream, to: &TcpStream) -> io::Result<()> {
-        let wait = poll_fn(|cx| {
-            let readable = from.poll_read_ready(cx);
-            if readable.is_pending() {
-                self.allowance.poll_rest(cx, to);
-            }
-            readable
-        });
-        wait.await
     }
 
     /// An empty carrier for the lane of the moment.
@@ -155,94 +250,106 @@ impl Pump<'_, '_> {
     /// Tells the course what happened, and the record what follows from that.
     fn turn<T: Into<Option<Change>>>(&mut self, tell: impl FnOnce(&mut Course) -> T) {
         if let Some(change) = tell(&mut self.course).into() {
-            self.record
-                .set_lane(self.direction, self.course.lane(), change.as_str());
+            let lane = self.course.lane();
+            self.flow
+                .record
+                .set_lane(self.direction, lane, change.as_str());
         }
     }
 
-    /// Writes what `carrier` has, as fast as the client's limit and the destination allow.
-    async fn deliver(
-        &mut self,
-        carrier: &mut Carrier,
-        from: &TcpStream,
-        to: &TcpStream,
-    ) -> Result<(), End> {
-        while carrier.len() > 0 {
-            let granted = self.wait_for_grant(carrier.len(), from).await?;
-            self.write(carrier, granted, from, to).await?;
-        }
-        Ok(())
+    /// Writes what is in hand.
+    fn poll_deliver(&mut self, load: &mut Load, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        ready!(self.poll_write(load, cx))?;
+        company::moved();
+        self.progress.note(Doing::Reading, sys::now());
+        Poll::Ready(match self.ending {
+            Ending::Over => Err(End::OverBandwidth),
+            Ending::No | Ending::Broken => Ok(()),
+        })
     }
 
-    /// How many of `want` bytes may move now; waits while the client is paced.
-    async fn wait_for_grant(&self, want: usize, from: &TcpStream) -> Result<usize, End> {
-        if !self.permit.is_metered() {
-            return Ok(want);
-        }
-        loop {
-            let now = sys::now();
-            match self.permit.charge(want as u64, now) {
-                Charge::Grant(granted) => return Ok(usize::try_from(granted).unwrap_or(want)),
-                Charge::GrantOver(granted) => {
-                    self.record.violated();
-                    return Ok(usize::try_from(granted).unwrap_or(want));
-                }
-                Charge::Over => return Err(End::OverBandwidth),
-                Charge::Wait(time) => {
-                    self.progress.note(Doing::Pacing, now);
-                    self.unless_broken(from, sleep(time.to_duration())).await?;
-                }
+    /// Writes as fast as the client's limit and the destination allow.
+    fn poll_write(&mut self, load: &mut Load, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        while load.carrier.len() > 0 {
+            ready!(self.poll_wait(cx))?;
+            if load.granted == 0 {
+                load.granted = self.ask(load.carrier.len())?;
+                continue;
             }
-        }
-    }
-
-    /// Writes `len` bytes.
-    async fn write(
-        &mut self,
-        carrier: &mut Carrier,
-        mut len: usize,
-        from: &TcpStream,
-        to: &TcpStream,
-    ) -> Result<(), End> {
-        while len > 0 {
-            let written = match carrier.drain(to, len) {
-                Ok(written) => written,
+            match load.carrier.drain(self.to, load.granted) {
+                Ok(written) => {
+                    load.granted -= written;
+                    let lane = load.carrier.lane();
+                    self.flow.record.moved(self.direction, lane, written as u64);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.progress.note(Doing::Writing, sys::now());
                     self.turn(Course::blocked);
-                    self.allowance.blocked(from, to);
-                    carrier.trim();
-                    let writable = poll_fn(|cx| to.poll_write_ready(cx));
-                    let waited = self.unless_broken(from, writable).await?;
-                    waited.map_err(|error| End::Broken(self.destination, error))?;
-                    continue;
+                    self.allowance.blocked(self.from, self.to);
+                    load.carrier.trim();
+                    self.wait_for_room();
                 }
-                Err(error) => return Err(End::Broken(self.destination, error)),
-            };
-            self.record
-                .moved(self.direction, carrier.lane(), written as u64);
-            len -= written;
+                Err(error) => return Poll::Ready(Err(self.destination_broke(error))),
+            }
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
-    /// Waits for `work`, and gives up when the source breaks meanwhile: while a direction does not
-    /// read, nothing else would notice.
-    ///
-    /// On the heap, because few flows wait for it, and every flow would have the room for it.
-    async fn unless_broken<T>(
-        &self,
-        from: &TcpStream,
-        work: impl Future<Output = T>,
-    ) -> Result<T, End> {
-        let either = async {
-            select! {
-                biased;
-                done = work => Ok(done),
-                error = broken(from) => Err(End::Broken(self.source, error)),
+    /// How many of `want` bytes may move now. While the client is paced it is none, and a wait
+    /// begins.
+    fn ask(&mut self, want: usize) -> Result<usize, End> {
+        let permit = self.flow.permit;
+        if !permit.is_metered() {
+            return Ok(want);
+        }
+        let now = sys::now();
+        let granted = match permit.charge(want as u64, now) {
+            Charge::Grant(granted) => granted,
+            Charge::GrantOver(granted) => {
+                self.flow.record.violated();
+                granted
+            }
+            Charge::Over => return Err(End::OverBandwidth),
+            Charge::Wait(time) => {
+                self.progress.note(Doing::Pacing, now);
+                let time = time.to_duration();
+                self.wait_unless_broken(async move {
+                    sleep(time).await;
+                    Ok(())
+                });
+                0
             }
         };
-        Box::pin(either).await
+        Ok(usize::try_from(granted).unwrap_or(want))
+    }
+
+    fn wait_for_room(&mut self) {
+        let (to, destination) = (self.to, self.progress.destination());
+        self.wait_unless_broken(async move {
+            let writable = std::future::poll_fn(|cx| to.poll_write_ready(cx)).await;
+            writable.map_err(|error| End::Broken(destination, error))
+        });
+    }
+
+    /// Begins to wait for `work`, and gives up when the source breaks meanwhile: while a direction
+    /// does not read, nothing else would notice.
+    fn wait_unless_broken(&mut self, work: impl Future<Output = Result<(), End>> + Send + 'a) {
+        let (from, source) = (self.from, self.progress.source());
+        self.wait = Some(Box::pin(async move {
+            select! {
+                biased;
+                done = work => done,
+                error = broken(from) => Err(End::Broken(source, error)),
+            }
+        }));
+    }
+
+    fn source_broke(&self, error: io::Error) -> End {
+        End::Broken(self.progress.source(), error)
+    }
+
+    fn destination_broke(&self, error: io::Error) -> End {
+        End::Broken(self.progress.destination(), error)
     }
 }
 

@@ -8,7 +8,9 @@ use tokio::net::TcpStream;
 use super::end::{End, Side};
 
 /// The client's socket and the target's.
-pub(super) enum Sockets {
+pub enum Sockets {
+    /// There is no connection to the target yet.
+    Client(TcpStream),
     /// The runtime watches for everything.
     Watched(TcpStream, TcpStream),
     /// It watches for nothing.
@@ -18,8 +20,30 @@ pub(super) enum Sockets {
 }
 
 impl Sockets {
-    pub(super) const fn new(client: TcpStream, target: TcpStream) -> Self {
-        Self::Watched(client, target)
+    /// For a client that was accepted.
+    pub const fn new(client: TcpStream) -> Self {
+        Self::Client(client)
+    }
+
+    /// The client's, as long as it is the only one.
+    pub fn client(&self) -> Result<&TcpStream, End> {
+        match self {
+            Self::Client(client) => Ok(client),
+            Self::Watched(..) | Self::Bare(..) | Self::Closed => Err(closed()),
+        }
+    }
+
+    /// The target's is there too.
+    pub fn connected(&mut self, target: TcpStream) {
+        *self = match mem::replace(self, Self::Closed) {
+            Self::Client(client) => Self::Watched(client, target),
+            as_is => as_is,
+        };
+    }
+
+    /// Closes what is there.
+    pub fn close(&mut self) {
+        *self = Self::Closed;
     }
 
     /// Has the runtime watch them.
@@ -36,7 +60,7 @@ impl Sockets {
         };
         match self {
             Self::Watched(client, target) => Ok((client, target)),
-            Self::Bare(..) | Self::Closed => Err(closed()),
+            Self::Client(_) | Self::Bare(..) | Self::Closed => Err(closed()),
         }
     }
 
@@ -54,23 +78,29 @@ impl Sockets {
         };
         match self {
             Self::Bare(client, target) => Ok((client, target)),
-            Self::Watched(..) | Self::Closed => Err(closed()),
+            Self::Client(_) | Self::Watched(..) | Self::Closed => Err(closed()),
         }
     }
 
-    /// Makes the coming close an ordinary end again, where [`abort_on_close`] made it a reset.
+    /// Makes the coming close an ordinary end of both connections, whatever it was to be.
     pub(super) fn end_on_close(&self) {
-        if let Self::Bare(client, target) = self {
-            for socket in [client, target] {
-                // A failure means that the connection is gone.
-                drop(SockRef::from(socket).set_linger(None));
+        match self {
+            Self::Watched(client, target) => {
+                end_on_close(&SockRef::from(client));
+                end_on_close(&SockRef::from(target));
             }
+            Self::Bare(client, target) => {
+                end_on_close(&SockRef::from(client));
+                end_on_close(&SockRef::from(target));
+            }
+            Self::Client(_) | Self::Closed => {}
         }
     }
 
-    /// Makes the coming close a reset of both connections.
-    pub(super) fn reset(&self) {
+    /// Makes the coming close a reset of the connections.
+    pub fn reset(&self) {
         match self {
+            Self::Client(client) => reset(&SockRef::from(client)),
             Self::Watched(client, target) => {
                 reset(&SockRef::from(client));
                 reset(&SockRef::from(target));
@@ -88,16 +118,14 @@ fn closed() -> End {
     End::Broken(Side::Client, io::ErrorKind::NotConnected.into())
 }
 
-/// Has the kernel reset the connection should the daemon be killed while the kernel moves its bytes.
-///
-/// Those on their way are lost then, and what the peer sends would wait for a reader until the
-/// kernel forgets the socket after a minute: neither may look like an ordinary end.
-pub(super) fn abort_on_close(socket: &net::TcpStream) {
-    reset(&SockRef::from(socket));
+/// Makes the coming close an ordinary end.
+pub(super) fn end_on_close(socket: &SockRef<'_>) {
+    // A failure means that the connection is gone.
+    drop(socket.set_linger(None));
 }
 
 /// Makes the coming close a reset, so that the peer learns that this was not an ordinary end.
-pub fn reset(socket: &SockRef<'_>) {
+pub(super) fn reset(socket: &SockRef<'_>) {
     // A failure means that the connection is gone, which is what the reset is for.
     drop(socket.set_linger(Some(Duration::ZERO)));
 }

@@ -24,7 +24,6 @@ use super::{
     activity::{Doing, Progress, until_expiry},
     course::Change,
     end::{End, Side},
-    sockets::abort_on_close,
     switchboard::{Ride, Switchboard},
     way::{Wait, Way},
     whim::Whim,
@@ -33,6 +32,7 @@ use crate::{
     config::{self, Lane},
     kernel::lanes::{Direction as LaneDirection, JoinError, Joined, Left, Side as LaneSide, Terms},
     observe::{Direction, FlowRecord},
+    policy::{Credit, Permit},
     sys,
 };
 
@@ -40,6 +40,8 @@ use crate::{
 pub(super) struct Stay<'a> {
     pub(super) board: &'a Switchboard,
     pub(super) record: &'a Arc<FlowRecord>,
+    /// What the client may still use.
+    pub(super) permit: &'a Permit,
     /// What the client sends, and what the target sends.
     pub(super) progress: [&'a Progress; 2],
     pub(super) rules: &'a config::Tcp,
@@ -47,6 +49,8 @@ pub(super) struct Stay<'a> {
     pub(super) whim: Option<Whim>,
     /// How many bytes from the client, and from the target, may be on their way to the other.
     pub(super) budgets: [u64; 2],
+    /// How far the bytes that were last seen on their way had got.
+    pub(super) reached: [Option<u64>; 2],
 }
 
 /// Why a flow is not in the lane any more.
@@ -54,7 +58,9 @@ pub(super) enum Outcome {
     End(End),
     /// It goes on in another lane.
     Left(Change),
-    /// The kernel has not taken it.
+    /// There was no room for it, or it was too much in motion to be taken.
+    NotYet,
+    /// The kernel does not take it.
     NotJoined,
 }
 
@@ -68,19 +74,23 @@ impl Stay<'_> {
     /// Has the kernel move the bytes between these two until they end, or the flow had better be in
     /// another lane.
     pub(super) async fn run(&mut self, client: &TcpStream, target: &TcpStream) -> Outcome {
-        let terms = self.budgets.map(|budget| Terms {
-            credit: Terms::UNLIMITED,
-            call_at: if self.is_forced() { 0 } else { LOOK_AFTER },
-            budget,
+        let credits = [(); 2].map(|()| self.credit());
+        let is_near = |credit: &Credit| credit.lent() == 0;
+        if !self.is_forced() && credits.iter().flatten().any(is_near) {
+            return Outcome::Left(Change::NearLimit);
+        }
+        let call_at = if self.is_forced() { 0 } else { LOOK_AFTER };
+        let terms = [0, 1].map(|at| Terms {
+            credit: credits[at].as_ref().map_or(Terms::UNLIMITED, Credit::lent),
+            call_at,
+            budget: self.budgets[at],
         });
         let sockets = [client.as_fd(), target.as_fd()];
-        let ride = match self.board.join(sockets, terms, self.record) {
+        let ride = match self.board.join(sockets, terms, self.record, credits) {
             Ok(ride) => ride,
-            Err(JoinError::Lost) => return Outcome::End(End::Lost),
+            Err(JoinError::Full | JoinError::Restless) => return Outcome::NotYet,
             Err(_refused) => return Outcome::NotJoined,
         };
-        abort_on_close(client);
-        abort_on_close(target);
         for direction in [Direction::Sent, Direction::Received] {
             self.record
                 .set_lane(direction, Lane::Sockmap, "conversation");
@@ -95,39 +105,38 @@ impl Stay<'_> {
 
     async fn ride(
         &mut self,
-        ride: Ride<'_>,
+        mut ride: Ride<'_>,
         client: &Watched<'_>,
         target: &Watched<'_>,
     ) -> Outcome {
-        let Ride { guest, mut joined } = ride;
+        let Ride { guest, joined } = &mut ride;
         let [up, down] = self.progress;
         let [of_up, of_down] = self.budgets;
-        let mut up = Way::new(Direction::Sent, up, self.record, of_up);
-        let mut down = Way::new(Direction::Received, down, self.record, of_down);
+        let mut up = Way::new(Direction::Sent, up, self.record, self.permit, of_up);
+        let mut down = Way::new(Direction::Received, down, self.record, self.permit, of_down);
         let mut pace = Pace::default();
-        let mut leaving = None;
+        let mut leaving = joined.must_leave().then_some(Change::Refused);
         loop {
-            let waits = match Self::advance(&joined, &mut up, &mut down, leaving.is_none()) {
+            let waits = match Self::advance(joined, &mut up, &mut down, leaving.is_none()) {
                 Ok(waits) => waits,
-                Err(end) => return Outcome::End(last_words(end, &joined).await),
+                Err(end) => return Outcome::End(last_words(end, joined, [up, down]).await),
             };
             if up.is_over() && down.is_over() {
                 return Outcome::End(End::Finished);
             }
+            let is_within = guest.renew(joined, leaving.is_none());
             if !self.is_forced() && leaving.is_none() {
-                leaving = pace.look(&joined).or_else(|| self.whim());
+                let near_limit = (!is_within).then_some(Change::NearLimit);
+                leaving = near_limit.or_else(|| pace.look(joined).or_else(|| self.whim()));
             }
             if let Some(change) = leaving
-                && up.is_idle()
-                && down.is_idle()
+                && joined.leave() == Left::Out
+                && up.is_clear()
+                && down.is_clear()
             {
-                match joined.leave() {
-                    Left::Out => return Outcome::Left(change),
-                    Left::Lost => return Outcome::End(End::Lost),
-                    Left::Busy(again) => joined = again,
-                }
+                return Outcome::Left(change);
             }
-            let time = match self.check_time(&joined) {
+            let time = match self.check_time(joined) {
                 Ok(time) => time,
                 Err(end) => return Outcome::End(end),
             };
@@ -135,7 +144,9 @@ impl Stay<'_> {
                 yield_now().await;
                 continue;
             }
+            // Of what arrives at a socket that is out already, nobody tells.
             let is_draining = waits.contains(&Wait::Drain) || leaving.is_some();
+            pace.note(joined);
             select! {
                 ready = client.writable() => match ready {
                     Ok(mut ready) => ready.clear_ready(),
@@ -146,11 +157,20 @@ impl Stay<'_> {
                     Err(error) => return Outcome::End(End::Broken(Side::Target, error)),
                 },
                 () = guest.called() => {}
+                () = granted(waits) => {}
+                () = joined.walked() => {}
                 () = pace.wait(is_draining) => {}
                 () = sleep(time.unwrap_or_default()), if time.is_some() => {}
                 () = sleep(WHIM_TIME), if self.whim.is_some() => {}
             }
         }
+    }
+
+    /// What a direction may move before it is counted. `None` if it need not be.
+    fn credit(&self) -> Option<Credit> {
+        let mut credit = self.permit.credit()?;
+        credit.renew(sys::now());
+        Some(credit)
     }
 
     fn whim(&mut self) -> Option<Change> {
@@ -165,7 +185,7 @@ impl Stay<'_> {
 
     /// Notes what the kernel has done, as if it were the daemon. Answers how long nothing needs to
     /// be looked at.
-    fn check_time(&self, joined: &Joined<'_>) -> Result<Option<Duration>, End> {
+    fn check_time(&mut self, joined: &Joined<'_>) -> Result<Option<Duration>, End> {
         let [up, down] = self.progress;
         if self.rules.read_timeout.is_none()
             && self.rules.write_timeout.is_none()
@@ -173,18 +193,29 @@ impl Stay<'_> {
         {
             return Ok(None);
         }
-        for (progress, side) in [(up, LaneSide::Client), (down, LaneSide::Target)] {
+        let directions = [(up, LaneSide::Client), (down, LaneSide::Target)];
+        for ((progress, side), seen) in directions.into_iter().zip(&mut self.reached) {
             let direction = joined.from(side);
-            let is_stuck = self.rules.write_timeout.is_some()
-                && progress.doing() == Doing::Reading
-                && !direction.is_drained().unwrap_or(true);
-            let doing = if is_stuck {
-                Doing::Writing
-            } else {
-                Doing::Reading
-            };
-            if progress.doing() == Doing::Reading {
-                progress.note_seen(doing, direction.progress().last);
+            let is_ours = direction.progress().passed != direction.handed();
+            match progress.doing() {
+                Doing::Ended | Doing::Pacing => {}
+                _ if self.rules.write_timeout.is_none()
+                    || direction.is_drained().unwrap_or(true) =>
+                {
+                    // If something was left to us, we know what we wait for.
+                    if !is_ours {
+                        progress.note_seen(Doing::Reading, direction.progress().last);
+                    }
+                }
+                doing => {
+                    // A piece on its way is nothing unusual. That nothing gets on is: since when,
+                    // looking at it does not change.
+                    let reached = direction.reached().ok();
+                    if doing != Doing::Writing || *seen != reached {
+                        *seen = reached;
+                        progress.note(Doing::Writing, sys::now());
+                    }
+                }
             }
         }
         until_expiry(up, down, self.rules)
@@ -196,6 +227,10 @@ impl Stay<'_> {
         down: &mut Way<'a>,
         may_promote: bool,
     ) -> Result<[Wait; 2], End> {
+        let sides = [LaneSide::Client, LaneSide::Target];
+        if sides.iter().any(|side| joined.from(*side).is_broken()) {
+            return Err(End::Lost);
+        }
         let waits = [
             up.advance(joined.from(LaneSide::Client), may_promote)?,
             down.advance(joined.from(LaneSide::Target), may_promote)?,
@@ -218,6 +253,8 @@ struct Pace {
     seen: [u64; 2],
     /// How often nothing had been drained yet.
     waited: u32,
+    /// How many bytes the daemon had written by then.
+    handed: [u64; 2],
 }
 
 impl Pace {
@@ -253,6 +290,14 @@ impl Pace {
         None
     }
 
+    /// Where the daemon has written something, more is soon to come.
+    fn note(&mut self, joined: &Joined<'_>) {
+        let handed = [LaneSide::Client, LaneSide::Target].map(|side| joined.from(side).handed());
+        if handed != self.handed {
+            (self.handed, self.waited) = (handed, 0);
+        }
+    }
+
     /// Waits until it is worth while to look at the kernel's queues again.
     async fn wait(&mut self, is_draining: bool) {
         if !is_draining {
@@ -271,17 +316,37 @@ impl Pace {
     }
 }
 
-/// What the other side still has to get when one has broken: what it had sent before.
-async fn last_words(end: End, joined: &Joined<'_>) -> End {
-    let End::Broken(side, _) = &end else {
-        return end;
-    };
-    let direction = joined.from(match side {
-        Side::Client => LaneSide::Client,
-        Side::Target => LaneSide::Target,
+/// Waits until it is time to ask again for what a client may move, if that is what it waits for.
+async fn granted(waits: [Wait; 2]) {
+    let times = waits.into_iter().filter_map(|wait| match wait {
+        Wait::Grant(time) => Some(time),
+        _ => None,
     });
-    for _ in 0..LAST_LOOKS {
-        if direction.is_drained().unwrap_or(true) {
+    match times.min() {
+        Some(time) => sleep(time).await,
+        None => pending().await,
+    }
+}
+
+/// What is still to be delivered when a flow ends: if one side has broken, what it had sent before;
+/// if the client has met its limit, all that was granted until then.
+async fn last_words(end: End, joined: &Joined<'_>, mut ways: [Way<'_>; 2]) -> End {
+    let lanes = [LaneSide::Client, LaneSide::Target].map(|side| joined.from(side));
+    let looks = match &end {
+        End::Broken(..) => LAST_LOOKS,
+        End::OverBandwidth => LOOKS_WHEN_OVER,
+        _ => return end,
+    };
+    for _ in 0..looks {
+        let is_delivered = match &end {
+            End::Broken(Side::Client, _) => lanes[0].is_drained().unwrap_or(true),
+            End::Broken(Side::Target, _) => lanes[1].is_drained().unwrap_or(true),
+            // Both, whatever becomes of the first.
+            _ => (ways.iter_mut().zip(lanes))
+                .map(|(way, lane)| way.is_delivered(lane).unwrap_or(true))
+                .fold(true, |all, is_delivered| all & is_delivered),
+        };
+        if is_delivered {
             break;
         }
         sleep(Duration::from_millis(5)).await;
@@ -310,3 +375,5 @@ const WHIM_TIME: Duration = Duration::from_millis(2);
 
 /// How often to look whether the last bytes are on their way, every 5 ms.
 const LAST_LOOKS: u32 = 200;
+/// The same when it is the client's limit that ends the flow, and its readers may go on reading.
+const LOOKS_WHEN_OVER: u32 = 1_000;

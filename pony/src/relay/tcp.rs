@@ -1,15 +1,9 @@
 //! One TCP flow, from two connected sockets to its end.
 
-use std::{
-    convert::Infallible,
-    io,
-    net::Shutdown,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{future::poll_fn, io, net::Shutdown, sync::Arc, task::Poll, time::Duration};
 
 use socket2::SockRef;
-use tokio::{join, net::TcpStream, pin, select, time::timeout};
+use tokio::{join, net::TcpStream, select, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -50,73 +44,84 @@ pub struct Flow<'a> {
     pub cut: &'a CancellationToken,
 }
 
-/// Relays both directions until both have ended, something breaks, or time is up; closes both
-/// sockets accordingly and says how it ended.
-pub async fn relay_tcp(flow: &Flow<'_>, client: TcpStream, target: TcpStream) -> End {
-    let mut sockets = Sockets::new(client, target);
-    let end = flow.run(&mut sockets).await;
+/// Relays both directions until both have ended, something breaks, or time is up, and says how it
+/// ended. Closing the sockets, which is for the caller, is then the end that suits.
+pub async fn relay_tcp(flow: &Flow<'_>, sockets: &mut Sockets) -> End {
+    let end = flow.run(sockets).await;
     match &end {
         // A peer must not take a ban for an ordinary end of what it was sent.
         End::Broken(..) | End::Banned | End::Lost => sockets.reset(),
-        End::OverBandwidth => select! {
-            () = Box::pin(linger(sockets)) => {}
-            () = flow.cut.cancelled() => {}
-            () = flow.permit.banned() => {}
-        },
-        End::Finished | End::Idle(_) | End::ReadTimeout(..) | End::WriteTimeout(..) | End::Cut => {
+        End::OverBandwidth => {
             sockets.end_on_close();
+            select! {
+                () = Box::pin(linger(sockets)) => {}
+                () = flow.cut.cancelled() => {}
+                () = flow.permit.banned() => {}
+            }
         }
+        End::Finished | End::Idle(_) | End::ReadTimeout(..) | End::WriteTimeout(..) | End::Cut => {}
     }
     end
 }
 
+/// What of a flow outlives its stages.
+struct Trip<'m> {
+    /// What the client sends, and what the target sends.
+    progress: [Progress; 2],
+    allowances: [Allowance<'m>; 2],
+    /// Where the next stage begins.
+    course: Course,
+    talk: Talk,
+    may_join: bool,
+    whim: Option<Whim>,
+}
+
 impl Flow<'_> {
     async fn run(&self, sockets: &mut Sockets) -> End {
-        let now = sys::now();
-        let up = Progress::new(Side::Client, now);
-        let down = Progress::new(Side::Target, now);
         select! {
             biased;
             // First, so that nothing moves any more.
             () = self.permit.banned() => End::Banned,
-            end = self.by_stages(sockets, &up, &down) => end,
+            end = self.by_stages(sockets) => end,
             () = self.cut.cancelled() => End::Cut,
-            never = self.log_updates() => match never {},
+            never = self.record.log_updates() => match never {},
         }
     }
 
     /// The flow's stays in the daemon's hands and in the kernel's, by turns.
-    async fn by_stages(&self, sockets: &mut Sockets, up: &Progress, down: &Progress) -> End {
-        let mut course = Course::new(self.rules.lane);
-        let mut may_join = self.may_join();
-        let mut talk = Talk::new(self.rules.lane);
-        let mut whim = self.whims.map(Whims::next);
-        let mut allowances = [self.memory; 2].map(Allowance::new);
+    async fn by_stages(&self, sockets: &mut Sockets) -> End {
+        let now = sys::now();
+        let mut trip = Trip {
+            progress: [Side::Client, Side::Target].map(|side| Progress::new(side, now)),
+            allowances: [self.memory; 2].map(Allowance::new),
+            course: Course::new(self.rules.lane),
+            talk: Talk::new(self.rules.lane),
+            may_join: self.may_join(),
+            whim: self.whims.map(Whims::next),
+        };
         loop {
-            course = course.with_whim(whim.as_mut().map(Whim::fork));
-            let talking = may_join.then_some(&talk);
-            let stage = self.in_daemon(sockets, [up, down], &mut allowances, course, talking);
-            match stage.await {
+            match self.in_daemon(sockets, &mut trip).await {
                 Ok(Stop::Join) => {}
                 Ok(Stop::Ended) => return End::Finished,
                 Err(end) => return end,
             }
             // On the heap: most flows never get there.
-            let whim = whim.as_mut().map(Whim::fork);
-            let stay = Box::pin(self.in_kernel(sockets, [up, down], &mut allowances, whim)).await;
-            sockets.end_on_close();
-            for allowance in &mut allowances {
-                allowance.give_back();
-            }
+            let stay = Box::pin(self.in_kernel(sockets, &mut trip)).await;
+            trip.allowances.iter_mut().for_each(Allowance::give_back);
             match stay {
                 Outcome::End(end) => return end,
                 Outcome::Left(change) => {
-                    course = Course::after(change);
-                    talk.begin_anew();
+                    trip.course = Course::after(change);
+                    for direction in [Direction::Sent, Direction::Received] {
+                        let lane = trip.course.lane();
+                        self.record.set_lane(direction, lane, change.as_str());
+                    }
+                    trip.talk.begin_anew();
                 }
+                Outcome::NotYet => trip.talk.begin_anew(),
                 Outcome::NotJoined => {
                     // Whatever it is, it would be so again.
-                    may_join = false;
+                    trip.may_join = false;
                 }
             }
         }
@@ -124,60 +129,28 @@ impl Flow<'_> {
 
     fn may_join(&self) -> bool {
         let suits = matches!(self.rules.lane, None | Some(Lane::Sockmap));
-        suits && self.board.is_some() && !self.permit.is_metered()
+        suits && self.board.is_some()
     }
 
-    async fn in_daemon(
-        &self,
-        sockets: &mut Sockets,
-        [up, down]: [&Progress; 2],
-        [of_up, of_down]: &mut [Allowance<'_>; 2],
-        course: Course,
-        talk: Option<&Talk>,
-    ) -> Result<Stop, End> {
+    async fn in_daemon(&self, sockets: &mut Sockets, trip: &mut Trip<'_>) -> Result<Stop, End> {
         let (client, target) = sockets.watched()?;
-        let ending = Ending::default();
-        let mut up_pump = self.pump(Direction::Sent, [up, down], of_up, course, talk, &ending);
-        let mut down_pump = self.pump(
-            Direction::Received,
-            [down, up],
-            of_down,
-            course,
-            talk,
-            &ending,
-        );
-        let both = async {
-            let to_target = up_pump.run(client, target);
-            let to_client = down_pump.run(target, client);
-            pin!(to_target, to_client);
-            // A side that has sent its last byte may still reset the connection.
-            select! {
-                stopped = &mut to_target => match stopped {
-                    Ok(Stop::Join) => Ok(Stop::Join),
-                    Ok(Stop::Ended) => rest(to_client, client, Side::Client).await,
-                    Err(end) => Err(last_words(end, &ending, down, to_client).await),
-                },
-                stopped = &mut to_client => match stopped {
-                    Ok(Stop::Join) => Ok(Stop::Join),
-                    Ok(Stop::Ended) => rest(to_target, target, Side::Target).await,
-                    Err(end) => Err(last_words(end, &ending, up, to_target).await),
-                },
-            }
-        };
+        let whim = trip.whim.as_mut().map(Whim::fork);
+        let course = || trip.course.clone().with_whim(whim);
+        let talk = trip.may_join.then_some(&trip.talk);
+        let [up, down] = &trip.progress;
+        let [of_up, of_down] = &mut trip.allowances;
+        let mut pumps = [
+            Pump::new(self, [client, target], [up, down], of_up, course(), talk),
+            Pump::new(self, [target, client], [down, up], of_down, course(), talk),
+        ];
         select! {
             biased;
-            stopped = both => stopped,
+            stopped = run(&mut pumps) => stopped,
             end = expired(up, down, self.rules) => Err(end),
         }
     }
 
-    async fn in_kernel(
-        &self,
-        sockets: &mut Sockets,
-        progress: [&Progress; 2],
-        [of_up, of_down]: &mut [Allowance<'_>; 2],
-        whim: Option<Whim>,
-    ) -> Outcome {
+    async fn in_kernel(&self, sockets: &mut Sockets, trip: &mut Trip<'_>) -> Outcome {
         let Some(board) = self.board else {
             return Outcome::End(End::Lost);
         };
@@ -186,90 +159,75 @@ impl Flow<'_> {
             Err(end) => return Outcome::End(end),
         };
         let is_forced = self.rules.lane.is_some();
+        let [of_up, of_down] = &mut trip.allowances;
         let mut stay = Stay {
             board,
             record: self.record,
-            progress,
+            permit: self.permit,
+            progress: trip.progress.each_ref(),
             rules: self.rules,
-            whim,
+            whim: trip.whim.as_mut().map(Whim::fork),
             budgets: [
                 of_up.for_lane(is_forced, client, target),
                 of_down.for_lane(is_forced, target, client),
             ],
+            reached: [None; 2],
         };
         stay.run(client, target).await
     }
+}
 
-    fn pump<'a, 'm>(
-        &'a self,
-        direction: Direction,
-        [progress, other]: [&'a Progress; 2],
-        allowance: &'a mut Allowance<'m>,
-        course: Course,
-        talk: Option<&'a Talk>,
-        ending: &'a Ending,
-    ) -> Pump<'a, 'm> {
-        let (source, destination) = match direction {
-            Direction::Sent => (Side::Client, Side::Target),
-            Direction::Received => (Side::Target, Side::Client),
-        };
-        self.record.set_lane(direction, course.lane(), "left");
-        Pump {
-            source,
-            destination,
-            direction,
-            progress,
-            other,
-            record: self.record,
-            permit: self.permit,
-            allowance,
-            ending,
-            course,
-            talk,
-        }
-    }
-
-    async fn log_updates(&self) -> Infallible {
-        self.record.log_updates().await
+/// Runs both directions until one stops, and then what has to follow.
+async fn run(pumps: &mut [Pump<'_, '_>; 2]) -> Result<Stop, End> {
+    let first = poll_fn(|cx| {
+        let polls = pumps.iter_mut().enumerate();
+        let mut stopped = polls.filter_map(|(at, pump)| match pump.poll(cx) {
+            Poll::Ready(stopped) => Some((at, stopped)),
+            Poll::Pending => None,
+        });
+        stopped.next().map_or(Poll::Pending, Poll::Ready)
+    });
+    let (at, stopped) = first.await;
+    let other = &mut pumps[1 - at];
+    match stopped {
+        Ok(Stop::Join) => Ok(Stop::Join),
+        // On the heap, as neither is for long.
+        Ok(Stop::Ended) => Box::pin(rest(other)).await,
+        Err(end) => Err(Box::pin(last_words(end, other)).await),
     }
 }
 
-/// The other direction's rest, once `ended` has reached its end of file.
-async fn rest(
-    direction: impl Future<Output = Result<Stop, End>>,
-    ended: &TcpStream,
-    side: Side,
-) -> Result<Stop, End> {
+/// What the other direction still has to deliver, once one has reached its end of file.
+///
+/// The side that has sent its last byte may still reset the connection.
+async fn rest(other: &mut Pump<'_, '_>) -> Result<Stop, End> {
+    let (ended, side) = (other.to(), other.progress().destination());
     select! {
         biased;
-        result = direction => result,
+        stopped = poll_fn(|cx| other.poll(cx)) => stopped,
         error = broken(ended) => Err(End::Broken(side, error)),
     }
 }
 
-/// What the other `direction` still has to deliver when one has failed with `end`.
+/// What the other direction still has to deliver when one has failed with `end`.
 ///
 /// If that is because the other's source broke while it was written to, this is what that source
 /// had sent before: the answer of a server that refuses an upload arrives just before its reset.
 /// If it is because the client met its limit, it is what was granted before that.
-async fn last_words<T>(
-    end: End,
-    ending: &Ending,
-    other: &Progress,
-    direction: impl Future<Output = Result<T, End>>,
-) -> End {
-    match &end {
-        End::Broken(side, _) if *side == other.source() => {
-            ending.is_broken.store(true, Relaxed);
+async fn last_words(end: End, other: &mut Pump<'_, '_>) -> End {
+    let limit = match &end {
+        End::Broken(side, _) if *side == other.progress().source() => {
+            other.end(Ending::Broken);
             // Nothing new can come, so only a reader that does not read makes this wait.
-            drop(timeout(LAST_WORDS, direction).await);
+            LAST_WORDS
         }
-        End::OverBandwidth if other.doing() == Doing::Writing => {
-            ending.is_over.store(true, Relaxed);
-            drop(timeout(LINGER, direction).await);
+        End::OverBandwidth if other.progress().doing() == Doing::Writing => {
+            other.end(Ending::Over);
+            LINGER
         }
-        _ => {}
-    }
+        _ => return end,
+    };
+    drop(timeout(limit, poll_fn(|cx| other.poll(cx))).await);
     end
 }
 
@@ -277,7 +235,7 @@ async fn last_words<T>(
 ///
 /// Closing a socket with unread bytes sends a reset, which may overtake what the peer has not read
 /// yet. So: end of file to both, then read and throw away until they close or the time is up.
-async fn linger(mut sockets: Sockets) {
+async fn linger(sockets: &mut Sockets) {
     if let Ok((client, target)) = sockets.watched() {
         join!(see_off(client), see_off(target));
     }

@@ -3,8 +3,9 @@
 //! Most of the time that is nothing. It reads and writes what the kernel leaves to it, brings the
 //! end of a stream over, and waits for nothing itself: it answers what it waits for.
 
-use std::{io, net::Shutdown};
+use std::{io, net::Shutdown, time::Duration};
 
+use pony_common::limit::Charge;
 use socket2::SockRef;
 
 use super::{
@@ -17,6 +18,7 @@ use crate::{
     config::Lane,
     kernel::lanes,
     observe::{Direction, FlowRecord},
+    policy::Permit,
     sys::{self, tcp::Stage},
 };
 
@@ -27,8 +29,11 @@ pub(super) struct Way<'a> {
     pub(super) sink: Side,
     pub(super) progress: &'a Progress,
     pub(super) record: &'a FlowRecord,
+    permit: &'a Permit,
     /// What was read and is not written yet.
     held: Option<Held>,
+    /// How much of that the client's limit lets pass.
+    granted: usize,
     /// How much had been handed over when the sink last had all of it.
     drained: Option<u64>,
     state: State,
@@ -59,6 +64,8 @@ pub(super) enum Wait {
     Drain,
     /// Nothing but its turn: others have theirs first.
     Turn,
+    /// That its client may move more, which is to be asked again after this long.
+    Grant(Duration),
     /// Nothing more: it has ended.
     Over,
 }
@@ -68,6 +75,7 @@ impl<'a> Way<'a> {
         direction: Direction,
         progress: &'a Progress,
         record: &'a FlowRecord,
+        permit: &'a Permit,
         budget: u64,
     ) -> Self {
         let (source, sink) = match direction {
@@ -80,7 +88,9 @@ impl<'a> Way<'a> {
             sink,
             progress,
             record,
+            permit,
             held: None,
+            granted: 0,
             drained: None,
             state: State::Open,
             room: usize::try_from(budget / 4).unwrap_or(BUFFER_LEN),
@@ -94,6 +104,12 @@ impl<'a> Way<'a> {
     /// Whether the daemon has nothing of it in hand.
     pub(super) fn is_idle(&self) -> bool {
         self.held.is_none() && self.state == State::Open
+    }
+
+    /// Whether the daemon has nothing of it in hand and whoever takes it over can begin anew: an end
+    /// that was brought over is seen again.
+    pub(super) fn is_clear(&self) -> bool {
+        self.held.is_none() && self.state != State::Ending
     }
 
     /// Does what can be done now. With `may_promote`, gives what follows back to the kernel.
@@ -202,6 +218,7 @@ impl<'a> Way<'a> {
         match rustix::net::recv(lane.source(), room, flags) {
             Ok((0, _)) => Ok(Read::End),
             Ok((len, _)) => {
+                lane.note_taken(len as u64);
                 self.held = Some(Held {
                     buffer,
                     start: 0,
@@ -219,35 +236,85 @@ impl<'a> Way<'a> {
         if self.held.is_some() && !self.is_drained(lane)? {
             return Ok(Some(Wait::Drain));
         }
-        while let Some(held) = &mut self.held {
-            let sink = lane.sink();
-            let bytes = &held.buffer[held.start..held.end];
-            match rustix::net::send(sink, bytes, rustix::net::SendFlags::DONTWAIT) {
-                Ok(len) => {
-                    held.start += len;
-                    let is_written = held.start == held.end;
-                    lane.note_handed(len as u64);
-                    self.record.moved(self.direction, Lane::Copy, len as u64);
-                    self.progress.note(Doing::Reading, sys::now());
-                    if is_written {
-                        self.held = None;
-                    }
-                }
-                Err(rustix::io::Errno::AGAIN) => {
-                    // Since when it waits is not changed by looking.
-                    if self.progress.doing() != Doing::Writing {
-                        self.progress.note(Doing::Writing, sys::now());
-                    }
-                    if let Some(smaller) = held.buffer.trimmed(held.start..held.end) {
-                        (held.start, held.end) = (0, smaller.len());
-                        held.buffer = smaller;
-                    }
-                    return Ok(Some(Wait::Event));
-                }
-                Err(error) => return Err(End::Broken(self.sink, error.into())),
+        while let Some(held) = &self.held {
+            if self.granted == 0
+                && let Some(wait) = self.ask(held.end - held.start)?
+            {
+                return Ok(Some(wait));
+            }
+            if !self.write_granted(lane)? {
+                return Ok(Some(Wait::Event));
             }
         }
         Ok(None)
+    }
+
+    /// Asks whether up to `want` bytes may move. Answers what to wait for, if none may.
+    fn ask(&mut self, want: usize) -> Result<Option<Wait>, End> {
+        let now = sys::now();
+        let granted = match self.permit.charge(want as u64, now) {
+            Charge::Grant(granted) => granted,
+            Charge::GrantOver(granted) => {
+                self.record.violated();
+                granted
+            }
+            Charge::Over => return Err(End::OverBandwidth),
+            Charge::Wait(time) => {
+                self.progress.note(Doing::Pacing, now);
+                return Ok(Some(Wait::Grant(time.to_duration())));
+            }
+        };
+        self.granted = usize::try_from(granted).unwrap_or(want);
+        Ok(None)
+    }
+
+    /// Writes what is granted of what is held. False if there is no room for it now.
+    fn write_granted(&mut self, lane: &lanes::Direction<'_>) -> Result<bool, End> {
+        let Some(held) = &mut self.held else {
+            return Ok(true);
+        };
+        let bytes = &held.buffer[held.start..held.end];
+        let bytes = bytes.get(..self.granted).unwrap_or(bytes);
+        match rustix::net::send(lane.sink(), bytes, rustix::net::SendFlags::DONTWAIT) {
+            Ok(len) => {
+                held.start += len;
+                self.granted -= len;
+                let is_written = held.start == held.end;
+                lane.note_handed(len as u64);
+                self.record.moved(self.direction, Lane::Copy, len as u64);
+                self.progress.note(Doing::Reading, sys::now());
+                if is_written {
+                    self.held = None;
+                }
+                Ok(true)
+            }
+            Err(rustix::io::Errno::AGAIN) => {
+                // Since when it waits is not changed by looking.
+                if self.progress.doing() != Doing::Writing {
+                    self.progress.note(Doing::Writing, sys::now());
+                }
+                if let Some(smaller) = held.buffer.trimmed(held.start..held.end) {
+                    (held.start, held.end) = (0, smaller.len());
+                    held.buffer = smaller;
+                }
+                Ok(false)
+            }
+            Err(error) => Err(End::Broken(self.sink, error.into())),
+        }
+    }
+
+    /// When nothing more is to move: writes what was granted, and answers whether the sink has that
+    /// and all that was handed over.
+    pub(super) fn is_delivered(&mut self, lane: &lanes::Direction<'_>) -> Result<bool, End> {
+        if !self.is_drained(lane)? {
+            return Ok(false);
+        }
+        while self.granted > 0 {
+            if !self.write_granted(lane)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

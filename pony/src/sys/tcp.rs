@@ -21,8 +21,6 @@ pub struct TcpInfo {
     pub acked: u64,
     /// How much was received in order: bytes, and one for the peer's `FIN`.
     pub received: u64,
-    /// The largest piece that the peer is thought to send at once, in bytes.
-    pub receive_piece: u32,
     /// How many bytes the peer may send, as it was told last. `None` before Linux 6.2.
     pub receive_window: Option<u32>,
 }
@@ -72,7 +70,6 @@ impl TcpInfo {
             stage: Stage::from_state(*told.first()?),
             acked: u64::from_ne_bytes(field(told, ACKED)?),
             received: u64::from_ne_bytes(field(told, RECEIVED)?),
-            receive_piece: u32::from_ne_bytes(field(told, RECEIVE_PIECE)?),
             receive_window: field(told, RECEIVE_WINDOW).map(u32::from_ne_bytes),
         })
     }
@@ -132,14 +129,47 @@ pub fn set_receive_mark(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
     set_int(&socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes)
 }
 
+/// Changes how much memory what is received may take. The kernel does not change it by itself from
+/// then on.
+pub fn set_receive_buffer(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    // The kernel doubles it, for what it needs to keep track.
+    Ok(sockopt::set_socket_recv_buffer_size(socket, bytes / 2)?)
+}
+
+/// Which of a socket's buffers the kernel does not change by itself.
+pub fn fixed_buffers(socket: BorrowedFd<'_>) -> io::Result<i32> {
+    let mut which: libc::c_int = 0;
+    let mut len = libc::socklen_t::try_from(size_of_val(&which)).unwrap_or(0);
+    // SAFETY: the descriptor is open while it is borrowed, and the kernel writes a `c_int`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_BUF_LOCK,
+            (&raw mut which).cast(),
+            &raw mut len,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(which)
+}
+
+/// Changes which these are, to what [`fixed_buffers`] has said.
+pub fn fix_buffers(socket: BorrowedFd<'_>, which: i32) -> io::Result<()> {
+    set_int(&socket, libc::SOL_SOCKET, SO_BUF_LOCK, which)
+}
+
 fn field<const N: usize>(told: &[u8], at: usize) -> Option<[u8; N]> {
     told.get(at..at + N)?.try_into().ok()
 }
 
+/// From the kernel's `asm-generic/socket.h`; there since 5.15.
+const SO_BUF_LOCK: libc::c_int = 72;
 /// More than any kernel tells.
 const INFO_BYTES: usize = 512;
 // Where fields begin in the kernel's `struct tcp_info`, which only grows at its end.
-const RECEIVE_PIECE: usize = 20;
 const ACKED: usize = 120;
 const RECEIVED: usize = 128;
 const RECEIVE_WINDOW: usize = 232;

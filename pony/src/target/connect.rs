@@ -12,8 +12,8 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{ResolveError, Resolver};
-use crate::config::HostPort;
+use super::{Addresses, ResolveError, Resolver};
+use crate::config::{Host, HostPort};
 
 /// Why there is no connection to the target.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,8 @@ pub async fn connect_tcp(
     let addresses = addresses(resolver, target, limit).await?;
 
     let mut last = None;
-    for (tried, &address) in addresses.iter().enumerate() {
+    for (tried, ip) in addresses.iter().enumerate() {
+        let address = SocketAddr::new(*ip, target.port);
         let until = share(deadline, addresses.len() - tried);
         match timeout_at(until, dial(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
@@ -111,7 +112,8 @@ pub async fn connect_udp(
     limit: Duration,
 ) -> Result<UdpSocket, ConnectError> {
     let mut last = None;
-    for address in addresses(resolver, target, limit).await? {
+    for ip in addresses(resolver, target, limit).await?.iter() {
+        let address = SocketAddr::new(*ip, target.port);
         match connected_udp(address).await {
             Ok(socket) => return Ok(socket),
             Err(source) => last = Some(ConnectError::Refused { address, source }),
@@ -124,12 +126,15 @@ async fn addresses(
     resolver: &Resolver,
     target: &HostPort,
     limit: Duration,
-) -> Result<Vec<SocketAddr>, ConnectError> {
-    let Ok(found) = timeout(limit, resolver.resolve(target)).await else {
-        return Err(timed_out(target, limit));
-    };
-    let with_port = |ip: &IpAddr| SocketAddr::new(*ip, target.port);
-    Ok(found?.iter().map(with_port).collect())
+) -> Result<Addresses, ConnectError> {
+    if let Host::Ip(ip) = target.host {
+        return Ok(Addresses::One(ip));
+    }
+    // On the heap: most targets have no name.
+    match Box::pin(timeout(limit, resolver.resolve(target))).await {
+        Ok(found) => Ok(found?),
+        Err(_elapsed) => Err(timed_out(target, limit)),
+    }
 }
 
 fn timed_out(target: &HostPort, limit: Duration) -> ConnectError {
@@ -161,7 +166,6 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::config::Host;
 
     fn resolver() -> Resolver {
         Resolver::new(Duration::from_secs(1))

@@ -8,6 +8,8 @@ use std::{
     collections::HashMap,
     io,
     net::IpAddr,
+    ops::Deref,
+    slice,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -39,7 +41,23 @@ pub enum ResolveError {
     NoHost,
 }
 
-type Addresses = Arc<[IpAddr]>;
+/// What a target stands for.
+#[derive(Clone, Debug)]
+pub enum Addresses {
+    One(IpAddr),
+    All(Arc<[IpAddr]>),
+}
+
+impl Deref for Addresses {
+    type Target = [IpAddr];
+
+    fn deref(&self) -> &[IpAddr] {
+        match self {
+            Self::One(ip) => slice::from_ref(ip),
+            Self::All(ips) => ips,
+        }
+    }
+}
 
 /// Resolves and remembers the targets' names.
 pub struct Resolver {
@@ -65,7 +83,7 @@ impl Resolver {
     /// All addresses of `target`, in the order in which they should be tried.
     pub async fn resolve(&self, target: &HostPort) -> Result<Addresses, ResolveError> {
         match &target.host {
-            Host::Ip(ip) => Ok(Arc::from([*ip])),
+            Host::Ip(ip) => Ok(Addresses::One(*ip)),
             Host::Name(name) => self.resolve_name(name).await,
             Host::Any => Err(ResolveError::NoHost),
         }
@@ -103,7 +121,7 @@ impl Name {
             return None;
         }
         match (&self.known, outcome) {
-            (Some(known), _) => Some(Ok(Arc::clone(known))),
+            (Some(known), _) => Some(Ok(known.clone())),
             (None, Err(error)) => Some(Err(error.clone())),
             (None, Ok(())) => None,
         }
@@ -117,7 +135,7 @@ impl Name {
         let now = Instant::now();
         match found {
             Ok(addresses) => {
-                self.known = Some(Arc::clone(&addresses));
+                self.known = Some(addresses.clone());
                 self.looked_up = Some((now, Ok(())));
                 Ok(addresses)
             }
@@ -149,7 +167,7 @@ async fn look_up(name: &str) -> Result<Addresses, ResolveError> {
             name: name.to_owned(),
         });
     }
-    Ok(addresses.into())
+    Ok(Addresses::All(addresses.into()))
 }
 
 /// How long a failed look-up is remembered, so that clients cannot make us flood the resolver.
@@ -200,7 +218,7 @@ mod tests {
     #[test]
     fn a_resolver_that_stops_answering_does_not_take_the_last_known_addresses_away() {
         let mut name = Name::default();
-        name.learn("a", Ok(Arc::from([SOME]))).unwrap();
+        name.learn("a", Ok(Addresses::One(SOME))).unwrap();
         assert_eq!(*name.learn("a", Err(failure())).unwrap(), [SOME]);
         assert_eq!(*name.fresh(LONG).unwrap().unwrap(), [SOME]);
     }
@@ -220,7 +238,7 @@ mod tests {
     #[test]
     fn an_answer_is_looked_up_again_after_its_time() {
         let mut name = Name::default();
-        name.learn("a", Ok(Arc::from([SOME]))).unwrap();
+        name.learn("a", Ok(Addresses::One(SOME))).unwrap();
         assert!(name.fresh(Duration::ZERO).is_none());
         assert!(name.fresh(LONG).is_some());
     }

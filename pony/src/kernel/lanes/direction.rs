@@ -2,11 +2,13 @@
 
 use std::{
     io,
+    ops::Range,
     os::fd::BorrowedFd,
     sync::atomic::{
         AtomicBool, AtomicU64,
         Ordering::{Acquire, Relaxed, Release},
     },
+    time::{Duration, Instant},
 };
 
 use pony_common::{layout::lane::REDIRECTING, time::Nanos};
@@ -14,7 +16,7 @@ use pony_common::{layout::lane::REDIRECTING, time::Nanos};
 use super::{
     Side, Terms,
     error::JoinError,
-    passage::{hold, release},
+    passage::{Buffers, hold, release, start, stop},
     table::Table,
 };
 use crate::sys::tcp::{Stage, TcpInfo, send_buffer, unacked, unread};
@@ -34,10 +36,18 @@ pub struct Direction<'a> {
     start: Start,
     /// Bytes that the daemon has read from the source.
     taken: AtomicU64,
-    /// Whether nothing can be handed over any more, see [`pin`](Self::pin).
-    is_pinned: AtomicBool,
+    /// Whether nothing is handed over any more, see [`close`](Self::close).
+    is_closed: AtomicBool,
+    /// Whether the source may be taken out of the lane.
+    is_leaving: AtomicBool,
     /// Whether the program does not run for the source, so that the daemon reads all there is.
     is_outside: AtomicBool,
+    /// What the source was before it was [stopped](Self::press), if it is, and when that was.
+    stopped: Option<(Buffers, Instant)>,
+    /// How much had been left to the daemon before the last walk, if it had read all of that.
+    empty_at: Option<u64>,
+    /// How many walks should have taken the source out and did not.
+    in_vain: u32,
 }
 
 /// Where the counts of the direction were when the flow joined.
@@ -88,6 +98,7 @@ impl<'a> Direction<'a> {
             received: read_so_far(source)?,
         };
         table.forget_place(number);
+        table.let_stay(number);
         // Two locks on one door: whatever the flow before has left, nothing is handed over.
         orders.credit.store(start.redirected, Release);
         orders
@@ -110,8 +121,12 @@ impl<'a> Direction<'a> {
             cookie,
             start,
             taken: AtomicU64::new(0),
-            is_pinned: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            is_leaving: AtomicBool::new(false),
             is_outside: AtomicBool::new(false),
+            stopped: None,
+            empty_at: None,
+            in_vain: 0,
         })
     }
 
@@ -135,13 +150,19 @@ impl<'a> Direction<'a> {
         self.start.redirected
     }
 
-    /// How far it has got.
+    /// How far it has got. Where the source is out of the lane already, what the daemon has read of
+    /// it was left to it.
     pub fn progress(&self) -> Progress {
         let moved = self.table.moved(self.number);
         let since = |now: u64, start: u64| now.wrapping_sub(start);
+        let is_outside = self.is_outside();
         Progress {
-            is_redirecting: moved.mode.load(Acquire) == REDIRECTING,
-            passed: since(moved.passed.load(Acquire), self.start.passed),
+            is_redirecting: !is_outside && moved.mode.load(Acquire) == REDIRECTING,
+            passed: if is_outside {
+                self.taken.load(Relaxed)
+            } else {
+                since(moved.passed.load(Acquire), self.start.passed)
+            },
             redirected: since(moved.redirected.load(Acquire), self.start.redirected),
             last: Nanos(moved.last.load(Acquire)),
             out_of_credit: since(moved.out_of_credit.load(Acquire), self.start.out_of_credit),
@@ -152,6 +173,9 @@ impl<'a> Direction<'a> {
     /// Says that the daemon has read so many more bytes from the source.
     pub fn note_taken(&self, bytes: u64) {
         self.taken.fetch_add(bytes, Relaxed);
+        if self.is_leaving.load(Relaxed) {
+            self.let_leave();
+        }
     }
 
     /// How many bytes the daemon has written to the sink.
@@ -175,21 +199,15 @@ impl<'a> Direction<'a> {
         self.table.orders(self.number).promote_at.store(at, Release);
     }
 
-    /// Keeps what arrives from the program, as long as the sender's window lasts. Meanwhile what
-    /// was left to the daemon can be read as long as nothing else has arrived.
-    pub fn hold(&self) -> io::Result<()> {
-        hold(self.source)
-    }
-
-    /// Ends that: what has arrived goes through the program.
-    pub fn release(&self) {
-        release(self.source);
-    }
-
-    /// Allows so many bytes to be handed over, counted from where it joined.
+    /// Allows so many bytes to be handed over, counted from where it joined. None any more if it is
+    /// leaving the lane.
     pub fn set_credit(&self, bytes: u64) {
-        let redirected = self.start.redirected;
-        self.allow(redirected.wrapping_add(bytes.min(Terms::UNLIMITED)));
+        if !self.is_closed() {
+            let redirected = self.start.redirected;
+            let allowed = redirected.wrapping_add(bytes.min(Terms::UNLIMITED));
+            let orders = self.table.orders(self.number);
+            orders.credit.store(allowed, Release);
+        }
     }
 
     /// Has nothing more handed over, but for what is being so now.
@@ -222,10 +240,14 @@ impl<'a> Direction<'a> {
     /// it, and an end does too.
     pub fn is_drained(&self) -> io::Result<bool> {
         let due = self.due();
+        Ok(self.reached()?.wrapping_sub(due) <= u64::MAX / 2)
+    }
+
+    /// How far the sink has been written to. Goes on as long as its peer takes something.
+    pub fn reached(&self) -> io::Result<u64> {
         // In this order: acknowledged in between, a byte is missed and not counted twice.
         let acked = TcpInfo::of(self.sink)?.acked;
-        let reached = self.on_scale(acked.wrapping_add(unacked(self.sink)?));
-        Ok(reached.wrapping_sub(due) <= u64::MAX / 2)
+        Ok(self.on_scale(acked.wrapping_add(unacked(self.sink)?)))
     }
 
     /// How far the sink was or will be written to, compared with [`on_scale`](Self::on_scale).
@@ -253,13 +275,25 @@ impl<'a> Direction<'a> {
     pub fn is_over(&self) -> io::Result<bool> {
         let info = TcpInfo::of(self.source)?;
         let is_shut = matches!(info.stage, Stage::ShutByPeer | Stage::Closed);
-        let is_written = self.is_taken() && self.handed() == self.taken.load(Relaxed);
-        Ok(is_shut && self.is_all(info, self.seen()) && is_written && self.is_drained()?)
+        let taken = self.taken.load(Relaxed);
+        let is_written = self.progress().passed == taken && self.handed() == taken;
+        Ok(is_shut && self.is_all(info) && is_written && self.is_drained()?)
+    }
+
+    /// Whether something was left to the daemon that it has not read.
+    pub fn has_unread(&self) -> bool {
+        self.progress().passed != self.taken.load(Relaxed)
+    }
+
+    /// Whether bytes are missing, so that the flow has to be reset. The daemon is called when they
+    /// are found to be. Nothing is known that leads to this.
+    pub fn is_broken(&self) -> bool {
+        self.table.is_broken(self.number)
     }
 
     /// Whether every byte that the source has received was handed over or left to the daemon.
     pub fn is_accounted(&self) -> io::Result<bool> {
-        Ok(self.is_all(TcpInfo::of(self.source)?, self.seen()))
+        Ok(self.is_all(TcpInfo::of(self.source)?))
     }
 
     /// Whether the source is closed and its peer has not sent a `FIN`: it was reset, whoever has been
@@ -278,17 +312,13 @@ impl<'a> Direction<'a> {
         Ok(TcpInfo::of(self.source)?.stage)
     }
 
-    /// The same of a source that the program does not run for any more: what waits to be read
-    /// counts.
-    pub(super) fn is_complete(&self) -> io::Result<bool> {
-        let (info, unread) = stable(self.source)?.ok_or(io::ErrorKind::WouldBlock)?;
-        Ok(self.is_all(info, self.seen().wrapping_add(unread)))
-    }
-
-    /// Whether so many bytes are all that was received since the flow joined.
-    const fn is_all(&self, info: TcpInfo, bytes: u64) -> bool {
+    /// Whether that is all that was received since the flow joined.
+    fn is_all(&self, info: TcpInfo) -> bool {
+        let Progress {
+            passed, redirected, ..
+        } = self.progress();
         let received = info.received.wrapping_sub(self.start.received);
-        let of_fin = received.wrapping_sub(bytes);
+        let of_fin = received.wrapping_sub(passed.wrapping_add(redirected));
         match info.stage {
             Stage::ShutByPeer => of_fin == 1,
             // With or without one.
@@ -307,66 +337,83 @@ impl<'a> Direction<'a> {
         self.set_credit(terms.credit);
     }
 
-    /// Whether all that was left to the daemon was read.
-    pub(super) fn is_taken(&self) -> bool {
-        self.is_outside() || self.progress().passed == self.taken.load(Relaxed)
+    /// Has nothing handed over any more, whatever is allowed, not even by a run of the program that
+    /// is under way when this is called.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Relaxed);
+        self.withhold();
+        // The program runs under the lock that this takes.
+        drop(self.stage());
     }
 
-    /// Whether the source, which is [held](Self::hold), will be so for some moments more, whatever
-    /// its peer sends.
-    pub(super) fn hold_lasts(&self) -> io::Result<bool> {
-        let info = TcpInfo::of(self.source)?;
-        let held = info
-            .received
-            .wrapping_sub(self.start.received)
-            .wrapping_sub(self.seen());
-        let window = u64::from(info.receive_window.unwrap_or(0));
-        let lasts = window.saturating_sub(held + u64::from(info.receive_piece));
-        Ok(lasts >= MOST_AT_ONCE)
+    /// Whether it is being taken out of the lane, or was.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Relaxed)
     }
 
-    /// Bytes that were handed over or left to the daemon.
-    fn seen(&self) -> u64 {
-        let progress = self.progress();
-        let passed = if self.is_outside() {
-            self.taken.load(Relaxed)
-        } else {
-            progress.passed
-        };
-        passed.wrapping_add(progress.redirected)
+    /// Lets the source leave the lane as soon as the daemon has read all that was left to it. Nothing
+    /// may wait to get into it, or be handed over to it any more.
+    pub(super) fn open_door(&self) {
+        self.is_leaving.store(true, Relaxed);
+        self.let_leave();
     }
 
-    fn is_outside(&self) -> bool {
+    fn let_leave(&self) {
+        let read = self.start.passed.wrapping_add(self.taken.load(Relaxed));
+        self.table.let_leave(self.number, read);
+    }
+
+    /// Whether the program does not run for the source any more.
+    pub(super) fn is_outside(&self) -> bool {
         self.is_outside.load(Relaxed)
     }
 
-    /// Says that the program does not run for the source. Nothing may be handed over to it either.
+    /// Says that it does not.
     pub(super) fn leave_out(&self) {
         self.is_outside.store(true, Relaxed);
     }
 
-    /// How far bytes may be handed over, for [`allow`](Self::allow).
-    pub(super) fn allowed(&self) -> u64 {
-        self.table.orders(self.number).credit.load(Acquire)
+    /// Looks whether a walk took it out.
+    pub(super) fn note_out(&mut self) {
+        if self.is_outside() || !self.table.is_out(self.number) {
+            return;
+        }
+        self.leave_out();
+        self.relax();
     }
 
-    /// Allows bytes to be handed over as far as that.
-    pub(super) fn allow(&self, allowed: u64) {
-        if !self.is_pinned() {
-            let orders = self.table.orders(self.number);
-            orders.credit.store(allowed, Release);
+    /// Makes it more likely that the next walk meets the source with nothing unread, after so many
+    /// that did not.
+    ///
+    /// That is no use where walks met it so and did not take it out: there are no walks, or not past
+    /// this socket. Then its peer is not to suffer for it.
+    pub(super) fn press(&mut self, walks: u32) {
+        let passed = self.progress().passed;
+        let empty_at = (passed == self.taken.load(Relaxed)).then_some(passed);
+        self.in_vain += u32::from(empty_at.is_some() && empty_at == self.empty_at);
+        self.empty_at = empty_at;
+        let is_stopping = STOPS.iter().any(|stop| stop.contains(&walks));
+        if self.in_vain < ENOUGH && HOLDS.contains(&walks) {
+            drop(hold(self.source));
+        } else if self.in_vain >= ENOUGH || !is_stopping {
+            self.relax();
+        } else if let Some((_, since)) = self.stopped {
+            if since.elapsed() >= STOP_TIME {
+                self.relax();
+            }
+        } else {
+            release(self.source);
+            self.stopped = stop(self.source)
+                .ok()
+                .map(|before| (before, Instant::now()));
         }
     }
 
-    /// Whether the direction cannot leave the lane but by its end.
-    pub(super) fn is_pinned(&self) -> bool {
-        self.is_pinned.load(Relaxed)
-    }
-
-    /// Has nothing handed over any more, whatever is allowed: there is no socket to hand it to.
-    pub(super) fn pin(&self) {
-        self.withhold();
-        self.is_pinned.store(true, Relaxed);
+    fn relax(&mut self) {
+        release(self.source);
+        if let Some((before, _)) = self.stopped.take() {
+            start(self.source, before);
+        }
     }
 }
 
@@ -423,8 +470,17 @@ fn stable(socket: BorrowedFd<'_>) -> io::Result<Option<(TcpInfo, u64)>> {
     Ok(None)
 }
 
+/// After how many walks arrivals are held. Not for long: they wait for the walk, even if their peer
+/// waits for an answer.
+const HOLDS: Range<u32> = 1..4;
+/// After how many the peer is stopped. Ever more seldom, since it goes on only when it probes, a fifth
+/// of a second later: that is of no use where the other side reads so slowly that the daemon does not
+/// get through with what was left to it.
+const STOPS: [Range<u32>; 3] = [4..16, 64..76, 1024..1036];
+/// Less than it takes a peer to probe, which does so half as often from time to time.
+const STOP_TIME: Duration = Duration::from_millis(100);
+/// A walk can miss a socket. So many do not.
+const ENOUGH: u32 = 3;
 /// How often to look again at what changes all the time. Packets come in bursts, with pauses much
 /// longer than a look takes.
 const TRIES: u32 = 1_000;
-/// More than arrives within a few microseconds, as a rule.
-const MOST_AT_ONCE: u64 = 32_768;

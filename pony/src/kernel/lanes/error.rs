@@ -31,13 +31,21 @@ pub enum LanesError {
         path: &'static str,
         field: &'static str,
     },
+    #[error(
+        "it cannot be tested, as 127.0.0.1 cannot be reached from here; is the interface lo up, and does the firewall let it be?"
+    )]
+    NoLoopback { source: io::Error },
+    #[error(
+        "Linux {release} cannot let a flow leave the lane without losing bytes; 6.5 or newer can"
+    )]
+    OldKernel { release: String },
     #[error("this kernel does not move bytes as it should: {case}")]
     SelfTest {
         case: &'static str,
         source: io::Error,
     },
     #[error(
-        "the kernel refused {what}; Linux 5.18 or newer with BPF and CONFIG_BPF_STREAM_PARSER, and memory for all flows, are needed"
+        "the kernel refused {what}; Linux 6.5 or newer with BPF and CONFIG_BPF_STREAM_PARSER, and memory for all flows, are needed"
     )]
     Refused {
         what: &'static str,
@@ -52,7 +60,9 @@ impl LanesError {
             Self::NoObject => "not_built",
             Self::NotPermitted { .. } => "not_permitted",
             Self::NoTypes { .. } | Self::NoField { .. } => "no_types",
+            Self::OldKernel { .. } => "old_kernel",
             Self::Refused { .. } => "refused",
+            Self::NoLoopback { .. } => "no_loopback",
             Self::SelfTest { .. } => "self_test",
         }
     }
@@ -77,7 +87,7 @@ impl From<StartError> for LanesError {
     }
 }
 
-/// Why a flow is not in the lane. But for [`Lost`](Self::Lost), nothing has happened to it.
+/// Why a flow is not in the lane. Nothing has happened to it.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     #[error("as many flows are in the lane as there is room for")]
@@ -98,7 +108,4 @@ pub enum JoinError {
         #[from]
         source: io::Error,
     },
-    /// Bytes may be missing: whoever has the flow must reset both connections.
-    #[error("bytes were lost on the way into the lane")]
-    Lost,
 }

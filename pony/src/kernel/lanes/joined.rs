@@ -1,31 +1,49 @@
 //! A flow in the lane: its way in, its two directions, and its way out.
 
-use std::os::fd::BorrowedFd;
+use std::{os::fd::BorrowedFd, sync::Arc};
 
 use super::{
     Side, Terms,
     direction::Direction,
     error::JoinError,
-    passage::{Withdrawal, hold, insert, release, withdraw},
+    passage::{hold, insert, release},
     table::Table,
+    walker::Walk,
 };
 use crate::sys::tcp::{TcpInfo, cookie, is_tcp};
 
 /// A flow in the lane. Dropping it takes the sockets out, with what they still hold: that is for
-/// flows that have ended. [`leave`](Self::leave) is for the others.
+/// flows that have ended or are out. [`leave`](Self::leave) is for the others.
 pub struct Joined<'a> {
-    slot: Slot<'a>,
+    slot: Arc<Slot<'a>>,
     directions: [Direction<'a>; 2],
+    departure: Departure,
 }
 
-/// How a flow left the lane.
-pub enum Left<'a> {
+/// Keeps a flow's slot from being given to another flow, also when it has left the lane: until its
+/// bytes have been counted for the last time.
+pub struct Place<'a> {
+    _slot: Arc<Slot<'a>>,
+}
+
+/// How far a flow has got on its way out of the lane.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Departure {
+    /// It has not set out.
+    None,
+    /// What was handed over before has to get into the sockets first.
+    Draining,
+    /// The kernel may take the sockets out, and this walk is the next one to do it.
+    Waiting { walk: Walk, walks: u32 },
+}
+
+/// Whether a flow that is leaving is out of the lane.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Left {
     /// Its sockets are like any others. What has not been read is still to be.
     Out,
-    /// It is still in, as before; it may be tried again.
-    Busy(Joined<'a>),
-    /// Bytes are missing: whoever has the flow must reset both connections.
-    Lost,
+    /// One of them is still in, or both are.
+    NotYet,
 }
 
 impl<'a> Joined<'a> {
@@ -39,14 +57,18 @@ impl<'a> Joined<'a> {
                 return Err(JoinError::NotTcp);
             }
         }
-        let slot = Slot::take(table).ok_or(JoinError::Full)?;
+        let slot = Arc::new(Slot::take(table).ok_or(JoinError::Full)?);
         let (there, back) = (2 * slot.number, 2 * slot.number + 1);
         let directions = [
             Direction::new(table, there, [client, target], cookie(client)?, terms[0])?,
             Direction::new(table, back, [target, client], cookie(target)?, terms[1])?,
         ];
         // If it does not get in, dropping this clears up.
-        let joined = Self { slot, directions };
+        let joined = Self {
+            slot,
+            directions,
+            departure: Departure::None,
+        };
         let result = joined.enter(terms);
         for direction in &joined.directions {
             // What waits goes through the program now, before anything that comes.
@@ -69,8 +91,15 @@ impl<'a> Joined<'a> {
     }
 
     /// The number by which [`Calls`](super::Calls) name the flow.
-    pub const fn slot(&self) -> u32 {
+    pub fn slot(&self) -> u32 {
         self.slot.number
+    }
+
+    /// That nobody else gets the slot.
+    pub fn place(&self) -> Place<'a> {
+        Place {
+            _slot: Arc::clone(&self.slot),
+        }
     }
 
     /// What [`Lanes::redirected`](super::Lanes::redirected) was when it joined, of what the client
@@ -87,21 +116,66 @@ impl<'a> Joined<'a> {
         }
     }
 
-    /// Takes the flow out of the lane, while its peers may be sending.
+    /// Whether it has to leave, since the kernel has not taken one of its sockets.
+    pub fn must_leave(&self) -> bool {
+        self.directions.iter().any(Direction::is_outside)
+    }
+
+    /// Goes on taking the flow out of the lane, while its peers may be sending. Waits for nothing:
+    /// it is to be called again, until the flow is out, and does more each time that what was
+    /// handed over is [drained](Direction::is_drained) or [a walk](Self::walked) is over.
     ///
-    /// Succeeds if the daemon has read everything that was left to it, what was handed over gets
-    /// into the sockets at once, and both connections are open in both directions. What it has
-    /// read and not yet written it writes as usual.
-    ///
-    /// Where bytes are handed over that is so at any time. Where they are left to the daemon and
-    /// never pause, it is so just after the daemon has read everything in one go while they were
-    /// [held](Direction::hold).
-    pub fn leave(self) -> Left<'a> {
-        match withdraw(&self.directions) {
-            Withdrawal::Out => Left::Out,
-            Withdrawal::Busy => Left::Busy(self),
-            Withdrawal::Lost => Left::Lost,
+    /// From the first time on nothing is handed over any more, and there is no way back: the daemon
+    /// reads and writes everything, as [`Direction`] says. A socket is let go as soon as a walk
+    /// meets it when the daemon has read all that was left to it; one may be so long before the
+    /// other.
+    pub fn leave(&mut self) -> Left {
+        match self.departure {
+            Departure::None => {
+                self.directions.iter().for_each(Direction::close);
+                self.departure = Departure::Draining;
+                self.open_doors();
+            }
+            Departure::Draining => self.open_doors(),
+            Departure::Waiting { walk, walks } if self.slot.table.walker.is_over(walk) => {
+                self.directions.iter_mut().for_each(Direction::note_out);
+                self.wait_for_another(walks + 1);
+            }
+            Departure::Waiting { .. } => {}
         }
+        if self.directions.iter().all(Direction::is_outside) {
+            return Left::Out;
+        }
+        Left::NotYet
+    }
+
+    /// Waits until a walk is over that the flow needs to leave; for ever if it needs none.
+    pub async fn walked(&self) {
+        match self.departure {
+            Departure::Waiting { walk, .. } => self.slot.table.walker.until_over(walk).await,
+            Departure::None | Departure::Draining => std::future::pending().await,
+        }
+    }
+
+    /// Nothing is handed over to a sink any more once what was is in it.
+    fn open_doors(&mut self) {
+        let is_drained = |direction: &Direction<'_>| direction.is_drained().unwrap_or(false);
+        if self.directions.iter().all(is_drained) {
+            self.directions.iter().for_each(Direction::open_door);
+            self.wait_for_another(0);
+        }
+    }
+
+    /// After so many walks that met a socket when something was left to the daemon that it had not
+    /// read.
+    fn wait_for_another(&mut self, walks: u32) {
+        for direction in &mut self.directions {
+            if !direction.is_outside() {
+                direction.press(walks);
+            }
+        }
+        let walk = self.slot.table.walker.ask();
+        self.departure = Departure::Waiting { walk, walks };
     }
 }
 
@@ -111,17 +185,26 @@ impl Drop for Joined<'_> {
             let mut maps = self.slot.table.maps();
             for direction in &self.directions {
                 maps.remove(direction.number);
-                maps.let_go(direction.number);
             }
         }
-        for direction in &self.directions {
-            // The program runs under the lock that this takes: where it still ran it is done, and
-            // knows the sockets to be gone. Then they may be forgotten, and the slot be given away.
-            drop(TcpInfo::of(direction.source));
+        // The programs run under the lock that this takes. Where `sk_verdict` still ran it is done,
+        // and knows the sockets to be gone: then they may be forgotten.
+        self.serialize();
+        {
+            let mut maps = self.slot.table.maps();
+            for direction in &self.directions {
+                maps.forget(direction.cookie);
+            }
         }
-        let mut maps = self.slot.table.maps();
+        // And where `tcp_leave` still knew them it is done: then the slot may be given away.
+        self.serialize();
+    }
+}
+
+impl Joined<'_> {
+    fn serialize(&self) {
         for direction in &self.directions {
-            maps.forget(direction.cookie);
+            drop(TcpInfo::of(direction.source));
         }
     }
 }

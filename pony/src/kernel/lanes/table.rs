@@ -1,21 +1,21 @@
-//! The maps of the loaded program, and which slots of them are free.
+//! The maps of the loaded programs, and which slots of them are free.
 
 use std::{
     io,
     os::fd::{AsRawFd as _, BorrowedFd},
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Release},
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Release},
+        },
     },
 };
 
-use aya::{
-    Ebpf,
-    maps::{HashMap, MapData, MapError, PerCpuArray, SockMap},
-};
-use pony_common::layout::lane::{Moved, Orders, SLIPS};
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray, SockMap};
+use pony_common::layout::lane::{BROKEN, Moved, OUT, Orders, SLIPS, never};
 
-use super::error::JoinError;
+use super::{error::JoinError, walker::Walker};
 use crate::sys::View;
 
 /// What all flows in the lane share.
@@ -24,9 +24,10 @@ pub(super) struct Table {
     pub(super) moved: View<Moved<AtomicU64>>,
     pub(super) orders: View<Orders<AtomicU64>>,
     pub(super) next: View<AtomicU64>,
+    pub(super) leave_at: View<AtomicU64>,
     pub(super) slipped: PerCpuArray<MapData, u64>,
-    /// Holds the program, and its hold on the map.
-    pub(super) _program: Ebpf,
+    /// Holds the programs, and their hold on the map.
+    pub(super) walker: Walker,
 }
 
 impl Table {
@@ -51,6 +52,28 @@ impl Table {
         self.next.elements()[direction as usize].store(0, Release);
     }
 
+    /// Whether bytes of a direction are missing.
+    pub(super) fn is_broken(&self, direction: u32) -> bool {
+        self.next.elements()[direction as usize].load(Acquire) == BROKEN
+    }
+
+    /// Whether a walk took the socket of a direction out of the lane.
+    pub(super) fn is_out(&self, direction: u32) -> bool {
+        self.next.elements()[direction as usize].load(Acquire) == OUT
+    }
+
+    /// Wants the socket of a direction taken out as soon as so much was left to the daemon, which
+    /// is what the daemon has read.
+    pub(super) fn let_leave(&self, direction: u32, read: u64) {
+        self.leave_at.elements()[direction as usize].store(read, Release);
+    }
+
+    /// Wants it to stay.
+    pub(super) fn let_stay(&self, direction: u32) {
+        let passed = self.moved(direction).passed.load(Acquire);
+        self.let_leave(direction, never(passed));
+    }
+
     /// How often each [`Slip`](pony_common::layout::lane::Slip) happened, by its value.
     pub(super) fn slips(&self) -> io::Result<[u64; SLIPS as usize]> {
         let mut slips = [0; SLIPS as usize];
@@ -65,7 +88,6 @@ impl Table {
 /// The maps that system calls change.
 pub(super) struct Maps {
     pub(super) sockets: SockMap<MapData>,
-    pub(super) kept: SockMap<MapData>,
     pub(super) cookies: HashMap<MapData, u64, u32>,
     /// The slots of flows that nobody has, the next one last.
     pub(super) free: Vec<u32>,
@@ -83,21 +105,10 @@ impl Maps {
             .map_err(|source| refusal("the socket", source))
     }
 
-    /// No longer has the program run for a socket. That it is gone already is no error.
+    /// No longer has the program run for a socket of a flow that is over: what arrives at that moment,
+    /// and what was left to the daemon, is lost. That it is gone already is no error.
     pub(super) fn remove(&mut self, direction: u32) {
         drop(self.sockets.clear_index(&direction));
-    }
-
-    /// Has the kernel keep what was left to the daemon of a socket, in the lane or not.
-    pub(super) fn keep(&mut self, direction: u32, socket: BorrowedFd<'_>) -> Result<(), JoinError> {
-        self.kept
-            .set(direction, &socket.as_raw_fd(), NEW)
-            .map_err(|source| refusal("the socket", source))
-    }
-
-    /// No longer keeps it. That it is gone already is no error.
-    pub(super) fn let_go(&mut self, direction: u32) {
-        drop(self.kept.clear_index(&direction));
     }
 
     /// Tells the program which direction a socket's bytes belong to.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use pony_common::reason::Reason;
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, exponential_buckets,
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    exponential_buckets,
 };
 
 use super::{
@@ -94,7 +95,7 @@ impl Families {
         // A TCP listener counts no packets; its handle then leads nowhere.
         let packets = |direction| match packets {
             Some(family) => family.get_metric_with_label_values(&[name, direction]),
-            None => prometheus::IntCounter::new("unused", "not registered"),
+            None => IntCounter::new("unused", "not registered"),
         };
         let (traffic, limits) = (&self.traffic, &self.limits);
         Ok(ListenerMetrics {
@@ -212,10 +213,7 @@ fn by_reason(
 }
 
 /// One counter per kind, in the order of [`ErrorKind::ALL`].
-fn by_error(
-    family: &IntCounterVec,
-    listener: &str,
-) -> Result<Vec<prometheus::IntCounter>, MetricsError> {
+fn by_error(family: &IntCounterVec, listener: &str) -> Result<Vec<IntCounter>, MetricsError> {
     let mut counters = Vec::with_capacity(ErrorKind::ALL.len());
     for kind in ErrorKind::ALL {
         counters.push(family.get_metric_with_label_values(&[listener, kind.as_str()])?);
@@ -243,6 +241,11 @@ pub(super) fn gauges(
     let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
     registry.register(Box::new(family.clone()))?;
     Ok(family)
+}
+
+/// Brings a counter up to what somebody else has counted.
+pub(super) fn raise(counter: &IntCounter, value: u64) {
+    counter.inc_by(value.saturating_sub(counter.get()));
 }
 
 /// 15 buckets from 1 ms to 16.384 s, each twice the one before.

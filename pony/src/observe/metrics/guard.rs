@@ -18,7 +18,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::{
     ListenerMetrics, Metrics, MetricsError,
-    families::{counters, gauges},
+    families::{counters, gauges, raise},
 };
 use crate::config::Protocol;
 
@@ -164,10 +164,6 @@ fn slots(
         });
     }
     Ok(slots)
-}
-
-fn raise(counter: &IntCounter, value: u64) {
-    counter.inc_by(value.saturating_sub(counter.get()));
 }
 
 /// The names of the slots of `READS`, in their order.

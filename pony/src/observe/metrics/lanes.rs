@@ -1,10 +1,11 @@
 //! The metrics of the lanes, of all listeners together.
 
+use pony_common::layout::lane::{SLIPS, Slip};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::{
     MetricsError,
-    families::{counters, gauges},
+    families::{counters, gauges, raise},
 };
 use crate::config::Lane;
 
@@ -15,6 +16,8 @@ pub struct LaneMetrics {
     lanes: Vec<OneLane>,
     changes: IntCounterVec,
     available: IntGaugeVec,
+    /// In the order of [`Slip::ALL`].
+    slips: Vec<IntCounter>,
 }
 
 #[derive(Debug)]
@@ -52,6 +55,16 @@ impl LaneMetrics {
             "1 if the lane can be used; else the reason says why not",
             &["lane", "reason"],
         )?;
+        let family = counters(
+            registry,
+            "packetpony_lane_slips_total",
+            "Pieces of TCP streams in the sockmap lane to which something out of the ordinary happened",
+            &["reason"],
+        )?;
+        let mut slips = Vec::with_capacity(Slip::ALL.len());
+        for slip in Slip::ALL {
+            slips.push(family.get_metric_with_label_values(&[slip.as_str()])?);
+        }
         let mut lanes = Vec::with_capacity(Lane::ALL.len());
         for lane in Lane::ALL {
             lanes.push(OneLane {
@@ -63,6 +76,7 @@ impl LaneMetrics {
             lanes,
             changes,
             available,
+            slips,
         })
     }
 }
@@ -73,6 +87,13 @@ impl LaneMetrics {
         let labels = [lane.as_str(), obstacle.unwrap_or_default()];
         if let Ok(gauge) = self.available.get_metric_with_label_values(&labels) {
             gauge.set(i64::from(obstacle.is_none()));
+        }
+    }
+
+    /// What the kernel has counted so far, by the value of [`Slip`].
+    pub fn set_slips(&self, slips: [u64; SLIPS as usize]) {
+        for (counter, slips) in self.slips.iter().zip(slips) {
+            raise(counter, slips);
         }
     }
 

@@ -1,4 +1,4 @@
-use pony_common::reason::Reason;
+use pony_common::{layout::lane::Slip, reason::Reason};
 
 use super::*;
 
@@ -230,6 +230,26 @@ fn every_error_kind_counts_under_its_own_name() {
             &text,
             &format!("packetpony_errors_total{{{labels}}} {}", index + 1),
         );
+    }
+}
+
+#[test]
+fn every_slip_of_the_lane_counts_under_its_own_name() {
+    let metrics = Metrics::new().unwrap();
+    let shows = |slips: [u64; 5]| {
+        let text = rendered(&metrics);
+        for (slip, count) in Slip::ALL.into_iter().zip(slips) {
+            let labels = format!("reason=\"{}\"", slip.as_str());
+            has(
+                &text,
+                &format!("packetpony_lane_slips_total{{{labels}}} {count}"),
+            );
+        }
+    };
+    shows([0; 5]);
+    for slips in [[1, 2, 3, 4, 5], [1, 2, 3, 4, 50]] {
+        metrics.lanes().set_slips(slips);
+        shows(slips);
     }
 }
 
