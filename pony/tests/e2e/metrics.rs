@@ -82,6 +82,22 @@ fn every_series_is_there_with_zero_from_the_start() {
 }
 
 #[test]
+fn what_can_happen_in_the_lanes_is_there_with_zero_from_the_start() {
+    let pony = Pony::start(&Entry::tcp(echo_target()));
+    for reason in [
+        "unknown_socket",
+        "no_peer",
+        "no_call",
+        "out_of_place",
+        "overlap",
+    ] {
+        let label = [format!("reason=\"{reason}\"")];
+        let slips = pony.metric("packetpony_lane_slips_total", &label);
+        assert_eq!(slips.to_string(), "0", "{reason}");
+    }
+}
+
+#[test]
 fn health_is_alive_and_ready_until_the_stop_and_not_ready_while_stopping() {
     let pony = Pony::start(&Entry::tcp(echo_target()));
     let healthy = (

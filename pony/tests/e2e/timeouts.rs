@@ -53,7 +53,16 @@ fn bytes_in_one_direction_keep_the_idle_timeout_away() {
 
 #[test]
 fn a_busy_connection_outlives_its_read_and_write_timeouts() {
-    let pony = with(echo_target(), "read_timeout: 1s, write_timeout: 1s");
+    is_busy_with("read_timeout: 1s, write_timeout: 1s");
+}
+
+#[test]
+fn a_conversation_in_the_kernels_lane_is_not_taken_for_one_that_stands_still() {
+    is_busy_with("read_timeout: 1s, write_timeout: 1s, lane: sockmap");
+}
+
+fn is_busy_with(keys: &str) {
+    let pony = with(echo_target(), keys);
     let mut client = connect(pony.address("tcp"));
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_millis(2500) {
@@ -91,8 +100,17 @@ fn a_side_that_takes_nothing_ends_the_flow_at_the_write_timeout() {
 
 #[test]
 fn a_client_that_waits_for_a_stalled_target_is_not_blamed_for_silence() {
+    is_stalled_with("write_timeout: 300ms, read_timeout: 1h");
+}
+
+#[test]
+fn a_target_that_stalls_in_the_kernels_lane_ends_the_flow_at_the_write_timeout() {
+    is_stalled_with("write_timeout: 300ms, read_timeout: 1h, lane: sockmap");
+}
+
+fn is_stalled_with(keys: &str) {
     let (listener, target) = crate::harness::peers::tcp_listener();
-    let pony = with(target, "write_timeout: 300ms, read_timeout: 1h");
+    let pony = with(target, keys);
     let client = connect(pony.address("tcp"));
     let _target = crate::harness::peers::accept(&listener);
     let writer = write_behind(&client, vec![7; 100 << 20]);

@@ -1,12 +1,8 @@
 //! The lanes, and how a daemon is told to take one.
 //!
-//! This is the only place that knows the keys for them. A key that `pony check` refuses is left
-//! out; a lane that cannot be had without it is skipped.
+//! This is the only place that knows the keys for them.
 
-use std::{
-    fmt::{self, Display},
-    sync::OnceLock,
-};
+use std::fmt::{self, Display};
 
 use crate::{
     dice,
@@ -69,12 +65,8 @@ impl Lane {
         }
     }
 
-    /// Whether this daemon has it here; if not, says so.
+    /// Whether it can be had here; if not, says so, and fails in CI.
     fn is_available(self) -> bool {
-        if self != Self::Copy && !accepts_lanes() {
-            lab::report(&format!("skipped, this daemon has no lane {self}\n"));
-            return false;
-        }
         self != Self::Sockmap || lab::is_root()
     }
 
@@ -90,11 +82,7 @@ impl Lane {
         } else {
             entry.tcp_keys(tcp)
         };
-        if accepts_lanes() {
-            entry.lane(self.key())
-        } else {
-            entry
-        }
+        entry.lane(self.key())
     }
 
     /// How to start a daemon with listeners of this lane.
@@ -128,43 +116,15 @@ impl Display for Lane {
 }
 
 impl Launch {
-    /// With so many threads, where a daemon lets itself be told.
+    /// With so many threads.
     pub(crate) fn threads(self, count: usize) -> Self {
-        static ACCEPTED: OnceLock<bool> = OnceLock::new();
-        let keys = format!("threads: {count}");
-        if *ACCEPTED.get_or_init(|| accepts(|launch| launch.server(&keys))) {
-            return self.server(&keys);
-        }
-        self
+        self.server(&format!("threads: {count}"))
     }
 
-    /// With at most so many bytes in flight, and whether there is such a limit.
-    pub(crate) fn memory(self, bytes: u64) -> (Self, bool) {
-        static ACCEPTED: OnceLock<bool> = OnceLock::new();
-        let keys = format!("tcp: {{ memory: {bytes}B }}");
-        if *ACCEPTED.get_or_init(|| accepts(|launch| launch.top(&keys))) {
-            return (self.top(&keys), true);
-        }
-        (self, false)
+    /// With at most so many bytes in flight.
+    pub(crate) fn memory(self, bytes: u64) -> Self {
+        self.top(&format!("tcp: {{ memory: {bytes}B }}"))
     }
-}
-
-fn accepts_lanes() -> bool {
-    static ACCEPTED: OnceLock<bool> = OnceLock::new();
-    *ACCEPTED.get_or_init(|| {
-        let entry = Entry::tcp("127.0.0.1:9").lane("copy");
-        is_right(Launch::new(&entry))
-    })
-}
-
-fn accepts(change: impl FnOnce(Launch) -> Launch) -> bool {
-    is_right(change(Launch::new(&Entry::tcp("127.0.0.1:9"))))
-}
-
-/// Whether `pony check` finds nothing wrong.
-fn is_right(launch: Launch) -> bool {
-    let check = ["check", "--offline", "-c", "FILE"];
-    launch.arguments(&check).finish().code == 0
 }
 
 /// Tells a daemon to change lanes at random moments. For tests alone.

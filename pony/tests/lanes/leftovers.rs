@@ -1,13 +1,22 @@
 //! What flows may not leave behind: descriptors, sockets, memory, places in maps, figures.
 
-use std::fs;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
+
+use serde_json::Value;
 
 use crate::{
-    harness::{Pony, wait_until},
+    harness::{
+        Pony,
+        peers::{connect, echo_target, ping},
+        wait_eq, wait_until,
+    },
     lab,
     lane::Lane,
     proof::Proof,
-    world,
+    tools, world,
 };
 
 /// What there was before.
@@ -15,7 +24,7 @@ pub(crate) struct Leftovers {
     descriptors: usize,
     kept: usize,
     sockets: Sockets,
-    in_maps: u64,
+    in_maps: BTreeMap<String, usize>,
 }
 
 /// What the kernel says about TCP.
@@ -55,7 +64,9 @@ impl Leftovers {
             descriptors(pony) <= self.descriptors + self.kept
         });
         wait_until("the places in the maps to be free", || {
-            in_maps(pony) <= self.in_maps
+            let now = in_maps(pony);
+            now.iter()
+                .all(|(map, entries)| *entries <= self.in_maps[map])
         });
         self.check_machine();
     }
@@ -103,35 +114,54 @@ pub(crate) fn descriptors(pony: &Pony) -> usize {
         .count()
 }
 
-/// How many sockets the daemon has in maps that move bytes.
-pub(crate) fn in_maps(pony: &Pony) -> u64 {
+/// How many entries the daemon has in each of its hash maps, by the map's name.
+///
+/// One of them has an entry for each socket that is in the maps of sockets, from before it is there
+/// until after that. Those themselves cannot be read: the kernel shows no entry of a map of sockets
+/// whose values are descriptors.
+pub(crate) fn in_maps(pony: &Pony) -> BTreeMap<String, usize> {
     let infos = fs::read_dir(format!("/proc/{}/fdinfo", pony.id())).unwrap();
     let infos = infos.filter_map(|entry| fs::read_to_string(entry.unwrap().path()).ok());
-    let mut maps: Vec<u64> = infos.filter_map(|info| socket_map(&info)).collect();
-    maps.sort_unstable();
-    maps.dedup();
-    maps.into_iter().map(entries).sum()
+    let maps: BTreeSet<u64> = infos.filter_map(|info| hash_map(&info)).collect();
+    let named = maps.into_iter().map(|map| {
+        let name = bpftool(&format!("map show id {map}"))["name"].clone();
+        let entries = bpftool(&format!("map dump id {map}"));
+        let name = name.as_str().unwrap().to_owned();
+        (name, entries.as_array().map_or(0, Vec::len))
+    });
+    named.collect()
 }
 
-/// The number of a map of sockets, from what the kernel says about a descriptor.
-fn socket_map(info: &str) -> Option<u64> {
+/// The number of a hash map, from what the kernel says about a descriptor.
+fn hash_map(info: &str) -> Option<u64> {
     let number = |name| {
         let line = info.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().parse().ok()
     };
-    let is_of_sockets = matches!(number("map_type:"), Some(SOCKMAP | SOCKHASH));
-    number("map_id:").filter(|_| is_of_sockets)
+    number("map_id:").filter(|_| number("map_type:") == Some(HASH))
 }
 
-fn entries(map: u64) -> u64 {
-    let line = format!("bpftool --json map dump id {map}");
-    let dump = crate::tools::run(&mut crate::tools::command(&line), "");
-    let dump: serde_json::Value = serde_json::from_str(&dump).unwrap();
-    let places = dump.as_array().into_iter().flatten();
-    // An empty place of an array is shown with an error instead of a value.
-    places
-        .filter(|place| place["value"].is_array() || place["value"].is_number())
-        .count() as u64
+fn bpftool(arguments: &str) -> Value {
+    let line = format!("bpftool --json {arguments}");
+    let output = tools::run(&mut tools::command(&line), "");
+    serde_json::from_str(&output).unwrap()
+}
+
+#[test]
+fn a_flow_in_the_lane_has_its_sockets_in_maps_until_it_ends() {
+    Lane::Sockmap.test(world::shared, |lane| {
+        let pony = lane.launch(&lane.listener(echo_target(), "")).start();
+        let none = BTreeMap::from([(COOKIES.to_owned(), 0)]);
+        assert_eq!(in_maps(&pony), none);
+        let mut client = connect(pony.address("tcp"));
+        let both = BTreeMap::from([(COOKIES.to_owned(), 2)]);
+        wait_until("the flow to be in the lane", || {
+            ping(&mut client, b"hello");
+            in_maps(&pony) == both
+        });
+        drop(client);
+        wait_eq(none, || in_maps(&pony));
+    });
 }
 
 /// Says how much memory there is before and after something, on a line of the test's output.
@@ -146,9 +176,10 @@ pub(crate) fn measured(text: &str) {
 
 /// On every machine that the tests run on; a larger one makes the bounds wider.
 const PAGE: u64 = 4096;
-/// `BPF_MAP_TYPE_SOCKMAP` and `BPF_MAP_TYPE_SOCKHASH`.
-const SOCKMAP: u64 = 15;
-const SOCKHASH: u64 = 18;
+/// `BPF_MAP_TYPE_HASH`.
+const HASH: u64 = 1;
+/// The map of the lane that says which direction a socket is.
+const COOKIES: &str = "COOKIES";
 
 /// A daemon may keep so many descriptors of pipes for the next flows.
 const POOLED: usize = 256;

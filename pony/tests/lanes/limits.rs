@@ -2,7 +2,11 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -13,22 +17,27 @@ use crate::{
     harness::{
         Pony,
         peers::{
-            accept, connect, echo_target, expect_closed, join, ping, sink_target, tcp_listener,
-            tcp_target,
+            accept, connect, echo_target, expect_closed, join, ping, read_to_end, sink_target,
+            tcp_listener, tcp_target,
         },
         wait_eq, wait_until,
     },
     lane::Lane,
     peer::{receive, send, whole},
     proof::Proof,
+    world,
 };
 
 in_every_lane!(
     shared: an_upload_delivers_its_limit_and_not_one_byte_more,
     a_download_delivers_its_limit_and_not_one_byte_more,
     two_flows_of_one_client_share_its_limit_to_the_byte,
+    conversations_of_one_client_share_its_limit_to_the_byte_with_one_that_is_silent,
+    a_conversation_that_is_only_observed_goes_on_beyond_its_limit,
+    a_conversation_of_an_exempt_client_goes_on_beyond_its_limit,
     a_throttled_flow_moves_no_faster_than_it_may_and_loses_nothing,
-    bytes_are_counted_while_they_flow;
+    bytes_are_counted_while_they_flow,
+    bytes_of_limited_clients_are_counted_while_they_flow;
 );
 
 fn an_upload_delivers_its_limit_and_not_one_byte_more(lane: Lane) {
@@ -89,6 +98,64 @@ fn two_flows_of_one_client_share_its_limit_to_the_byte(lane: Lane) {
     assert_eq!(sum, LIMIT, "{events:?}");
 }
 
+fn conversations_of_one_client_share_its_limit_to_the_byte_with_one_that_is_silent(lane: Lane) {
+    let (target, delivered) = counting_echo_target();
+    let pony = limited(lane, target, LIMIT);
+    let mut silent = connect(pony.address("tcp"));
+    in_conversation(&pony, lane, &mut silent);
+    let talkers: Vec<_> = [100, 1_000, 16_000]
+        .map(|len| {
+            let client = connect(pony.address("tcp"));
+            thread::spawn(move || talk(client, len))
+        })
+        .into();
+    let to_clients: u64 = talkers.into_iter().map(join).sum();
+    let to_clients = to_clients + BEFORE;
+    wait_eq(LIMIT, || delivered.load(Relaxed) + to_clients);
+    wait_eq(LIMIT, || {
+        pony.bytes("tcp", "sent") + pony.bytes("tcp", "received")
+    });
+    wait_eq(3, || pony.drops("tcp", "bandwidth_limit"));
+    // What it had on credit is used up by the others, and it has not noticed.
+    assert_eq!(pony.active("tcp"), 1);
+    silent.write_all(b"!").unwrap();
+    assert_eq!(read_to_end(&silent), b"");
+    drop(silent);
+    wait_eq(0, || pony.active("tcp"));
+    assert_eq!(delivered.load(Relaxed) + to_clients, LIMIT);
+}
+
+fn a_conversation_that_is_only_observed_goes_on_beyond_its_limit(lane: Lane) {
+    let limits = format!("max_bandwidth_per_ip: {LIMIT}B, bandwidth_window: 1h, action: log_only");
+    let entry = lane.listener(echo_target(), "").limits(&limits);
+    let pony = lane.launch(&entry).start();
+    beyond_the_limit(&pony, lane);
+    assert!(pony.violations("tcp", "bandwidth_limit") > 0);
+}
+
+fn a_conversation_of_an_exempt_client_goes_on_beyond_its_limit(lane: Lane) {
+    let limits = format!("max_bandwidth_per_ip: {LIMIT}B, bandwidth_window: 1h");
+    let entry = lane.listener(echo_target(), "").limits(&limits);
+    let pony = lane.launch(&entry.with("exempt: [127.0.0.1]")).start();
+    beyond_the_limit(&pony, lane);
+    assert_eq!(pony.violations("tcp", "bandwidth_limit"), 0);
+}
+
+fn beyond_the_limit(pony: &Pony, lane: Lane) {
+    let mut client = connect(pony.address("tcp"));
+    in_conversation(pony, lane, &mut client);
+    let rounds = LIMIT / 16_000;
+    for _ in 0..rounds {
+        ping(&mut client, &[7; 16_000]);
+    }
+    drop(client);
+    pony.closes_with("");
+    let moved = rounds * 16_000 + BEFORE;
+    wait_eq(moved, || pony.bytes("tcp", "sent"));
+    wait_eq(moved, || pony.bytes("tcp", "received"));
+    assert_eq!(pony.drops("tcp", "bandwidth_limit"), 0);
+}
+
 fn a_throttled_flow_moves_no_faster_than_it_may_and_loses_nothing(lane: Lane) {
     let limits = "max_bandwidth_per_ip: 256KB, bandwidth_window: 200ms, \
                   action: throttle, throttle_minimum: 256KB";
@@ -115,7 +182,22 @@ fn a_throttled_flow_moves_no_faster_than_it_may_and_loses_nothing(lane: Lane) {
 
 fn bytes_are_counted_while_they_flow(lane: Lane) {
     let pony = lane.launch(&lane.listener(echo_target(), "")).start();
-    let before = Proof::of(&pony);
+    counted_in_time(&pony, lane);
+
+    // One way alone has no answer to count it by.
+    let sink = lane.launch(&lane.listener(sink_target(), "")).start();
+    let mut client = connect(sink.address("tcp"));
+    client.write_all(&[7; 10_000]).unwrap();
+    wait_eq(10_000, || sink.bytes("tcp", "sent"));
+}
+
+fn bytes_of_limited_clients_are_counted_while_they_flow(lane: Lane) {
+    let pony = limited(lane, echo_target(), LIMIT);
+    counted_in_time(&pony, lane);
+}
+
+fn counted_in_time(pony: &Pony, lane: Lane) {
+    let before = Proof::of(pony);
     let mut client = connect(pony.address("tcp"));
     let mut lateness = Vec::new();
     for round in 1..=ROUNDS {
@@ -135,18 +217,12 @@ fn bytes_are_counted_while_they_flow(lane: Lane) {
         median < FRESH,
         "half of the figures were later than {median:?}"
     );
-    Proof::check(&pony, &before, lane, 2 * ROUNDS * 10_000);
+    Proof::check(pony, &before, lane, 2 * ROUNDS * 10_000);
     drop(client);
     pony.closes_with("");
-
-    // One way alone has no answer to count it by.
-    let sink = lane.launch(&lane.listener(sink_target(), "")).start();
-    let mut client = connect(sink.address("tcp"));
-    client.write_all(&[7; 10_000]).unwrap();
-    wait_eq(10_000, || sink.bytes("tcp", "sent"));
 }
 
-fn limited(lane: Lane, target: std::net::SocketAddr, bytes: u64) -> Pony {
+fn limited(lane: Lane, target: SocketAddr, bytes: u64) -> Pony {
     let limits = format!("max_bandwidth_per_ip: {bytes}B, bandwidth_window: 1h");
     lane.launch(&lane.listener(target, "").limits(&limits))
         .start()
@@ -161,6 +237,51 @@ fn over_the_limit(pony: &Pony, key: &str) {
     });
     wait_eq(1, || pony.drops("tcp", "bandwidth_limit"));
     wait_eq(0, || pony.active("tcp"));
+}
+
+/// Has a conversation of [`BEFORE`] bytes each way, after which the kernel moves what follows if it
+/// may.
+fn in_conversation(pony: &Pony, lane: Lane, client: &mut TcpStream) {
+    for _ in 0..BEFORE / 100 {
+        ping(client, &[7; 100]);
+    }
+    if matches!(lane, Lane::Auto | Lane::Sockmap) && world::is_private() {
+        wait_until("the kernel moves it", || {
+            Proof::of(pony).moved_by_kernel() > 0
+        });
+    }
+}
+
+/// A target that sends back what it gets, and how much it has got.
+fn counting_echo_target() -> (SocketAddr, Arc<AtomicU64>) {
+    let delivered = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&delivered);
+    let target = tcp_target(move |mut stream| {
+        let mut buffer = vec![0; 1 << 16];
+        while let Ok(len @ 1..) = stream.read(&mut buffer) {
+            count.fetch_add(len as u64, Relaxed);
+            // Nobody listens any more when the limit is met.
+            drop(stream.write_all(&buffer[..len]));
+        }
+    });
+    (target, delivered)
+}
+
+/// Says `len` bytes and waits for the answer, again and again until the connection is closed.
+/// Answers how many bytes came.
+fn talk(mut client: TcpStream, len: usize) -> u64 {
+    let mut received = 0;
+    let mut buffer = vec![0; len];
+    loop {
+        drop(client.write_all(&buffer));
+        let mut missing = len;
+        while missing > 0 {
+            match client.read(&mut buffer[..missing]).unwrap() {
+                0 => return received,
+                read => (missing, received) = (missing - read, received + read as u64),
+            }
+        }
+    }
 }
 
 fn send_behind(
@@ -203,6 +324,8 @@ fn fastest_second(times: &[(Instant, u64)]) -> u64 {
 
 /// Odd, and large enough for every lane.
 const LIMIT: u64 = 3_000_001;
+/// What is said before a test begins with what it is about.
+const BEFORE: u64 = 10_000;
 const THROTTLED: u64 = 5 << 20;
 /// In a second are five windows with 256 KiB each, and as much from the least speed; one more of
 /// each may lie across its ends.

@@ -1,9 +1,11 @@
 //! What a client, a target and an operator see of a flow's end: the same in every lane as in the
 //! copy lane.
 
+mod forced;
+
 use std::{
     io::{Read as _, Write as _},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{Shutdown, TcpStream},
     panic::resume_unwind,
     sync::OnceLock,
     thread::{self, ScopedJoinHandle},
@@ -22,6 +24,7 @@ use crate::{
         wait_until,
     },
     lane::Lane,
+    proof::Proof,
 };
 
 in_every_lane!(shared: every_end_looks_as_it_does_in_the_copy_lane);
@@ -53,6 +56,7 @@ enum Seen {
 /// A flow of which both ends are in the scenario's hands.
 struct Flow<'a> {
     pony: &'a Pony,
+    lane: Lane,
     client: TcpStream,
     target: TcpStream,
 }
@@ -82,9 +86,8 @@ fn every_end_looks_as_it_does_in_the_copy_lane(lane: Lane) {
 /// Plays all at once.
 fn outcomes(lane: Lane) -> Vec<Outcome> {
     thread::scope(|scope| {
-        let played = SCENARIOS
-            .iter()
-            .map(|scenario| scope.spawn(move || scenario.outcome(lane)));
+        let scenarios = SCENARIOS.iter().chain(&forced::SCENARIOS);
+        let played = scenarios.map(|scenario| scope.spawn(move || scenario.outcome(lane)));
         let mut threads: Vec<_> = played.collect();
         threads.push(scope.spawn(move || refused(lane)));
         threads.push(scope.spawn(move || unanswered(lane)));
@@ -231,7 +234,7 @@ const SCENARIOS: [Scenario; 12] = [
 ];
 
 /// How the daemon names these ends, in the order of [`outcomes`].
-const ERRORS: [(&str, &str); 14] = [
+const ERRORS: [(&str, &str); 18] = [
     ("the target answers after the client's end of file", ""),
     ("the client goes on after the target's end of file", ""),
     ("the client closes without a word", ""),
@@ -253,67 +256,103 @@ const ERRORS: [(&str, &str); 14] = [
         "the target takes nothing",
         "write timeout: the target took nothing for 300ms",
     ),
+    (
+        "the client is banned while both talk",
+        "banned by the operator",
+    ),
+    (
+        "the client is banned while bytes pour both ways",
+        "banned by the operator",
+    ),
+    ("a stop cuts a talk that has fallen silent", CUT),
+    ("a stop cuts while bytes pour both ways", CUT),
     ("the target refuses", "cannot connect"),
     ("the target does not answer", "cannot connect"),
 ];
+
+const CUT: &str = "cut: PacketPony is stopping";
 
 impl Scenario {
     #[track_caller]
     fn outcome(&self, lane: Lane) -> Outcome {
         let (listener, address) = tcp_listener();
-        let pony = lane.launch(&lane.listener(address, self.tcp)).start();
-        let flow = flow(&pony, &listener);
+        let launch = lane.launch(&lane.listener(address, self.tcp));
+        let launch = launch.control().server("shutdown_timeout: 300ms");
+        let mut pony = launch.start();
+        let client = connect(pony.address("tcp"));
+        let target = accept(&listener);
+        let flow = Flow {
+            pony: &pony,
+            lane,
+            client,
+            target,
+        };
         let (client, target) = (self.play)(flow);
-        finished(self.name, &pony, client, target)
-    }
-}
-
-/// Opens both ends.
-fn flow<'a>(pony: &'a Pony, listener: &TcpListener) -> Flow<'a> {
-    let client = connect(pony.address("tcp"));
-    let target = accept(listener);
-    Flow {
-        pony,
-        client,
-        target,
+        finished(self.name, &mut pony, client, target)
     }
 }
 
 fn refused(lane: Lane) -> Outcome {
-    let pony = lane.launch(&lane.listener(closed_port(), "")).start();
+    let mut pony = lane.launch(&lane.listener(closed_port(), "")).start();
     let client = seen(&connect(pony.address("tcp")));
-    finished("the target refuses", &pony, client, Seen::Nothing)
+    finished("the target refuses", &mut pony, client, Seen::Nothing)
 }
 
 fn unanswered(lane: Lane) -> Outcome {
     let (listener, _fillers) = unresponsive("127.0.0.1:0");
     let target = listener.local_addr().unwrap();
-    let pony = lane
+    let mut pony = lane
         .launch(&lane.listener(target, "connect_timeout: 200ms"))
         .start();
     let client = seen(&connect(pony.address("tcp")));
-    finished("the target does not answer", &pony, client, Seen::Nothing)
+    let name = "the target does not answer";
+    finished(name, &mut pony, client, Seen::Nothing)
 }
 
+/// What is left to see when both ends are over.
 #[track_caller]
-fn finished(scenario: &'static str, pony: &Pony, client: Seen, target: Seen) -> Outcome {
+fn finished(
+    scenario: &'static str,
+    pony: &mut Pony,
+    mut client: Seen,
+    mut target: Seen,
+) -> Outcome {
     let close = pony.close_event();
-    wait_until("the gauge to be 0", || pony.active("tcp") == 0);
-    // How much a peer's buffers took before it stood still is no part of the outcome.
-    let count = |key: &str| {
-        if has_exact_figures(scenario) {
-            close[key].as_u64().unwrap()
-        } else {
-            0
+    let error = error(&close);
+    if error == CUT {
+        assert_eq!(pony.wait().code(), Some(0));
+    } else {
+        wait_until("the gauges to be 0", || {
+            pony.active("tcp") == 0 && Proof::of(pony).active() == 0
+        });
+    }
+    let [mut sent, mut received] =
+        ["bytes_sent", "bytes_received"].map(|key| close[key].as_u64().unwrap());
+    if !has_exact_figures(scenario) {
+        // How much came before the end, and what buffers took, is no part of the outcome.
+        for (counted, seen) in [(&mut sent, &mut target), (&mut received, &mut client)] {
+            let came = seen.take_bytes();
+            assert!(came <= *counted, "{scenario}: {came} bytes came: {close}");
+            *counted = 0;
         }
-    };
+    }
     Outcome {
         scenario,
         client,
         target,
-        error: error(&close),
-        sent: count("bytes_sent"),
-        received: count("bytes_received"),
+        error,
+        sent,
+        received,
+    }
+}
+
+impl Seen {
+    /// How many bytes came; leaves none.
+    fn take_bytes(&mut self) -> u64 {
+        match self {
+            Self::Eof(bytes) | Self::Reset(bytes) => std::mem::take(bytes),
+            Self::Left | Self::Nothing => 0,
+        }
     }
 }
 
@@ -334,7 +373,7 @@ fn error(close: &Value) -> String {
 }
 
 fn has_exact_figures(scenario: &str) -> bool {
-    !["nothing", "takes"]
+    !["nothing", "talk", "silent", "both ways"]
         .iter()
         .any(|word| scenario.ends_with(word))
 }

@@ -11,7 +11,11 @@ use std::{
 
 use tokio::io::AsyncReadExt as _;
 
-use crate::{bytes::Content, dice::index, harness::peers::patient};
+use crate::{
+    bytes::Content,
+    dice::index,
+    harness::peers::{expect_bytes, patient},
+};
 
 /// What goes each way of its one flow, and how much.
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +117,13 @@ impl Cargo {
             }
         })
     }
+}
+
+/// Sends from one end and receives at the other.
+#[track_caller]
+pub(crate) fn pass(mut from: &TcpStream, to: &TcpStream, bytes: &[u8]) {
+    from.write_all(bytes).unwrap();
+    expect_bytes(to, bytes);
 }
 
 /// What was received when all came and then an end of file.

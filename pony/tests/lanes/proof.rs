@@ -1,7 +1,7 @@
 //! Which lanes the bytes took, as the daemon's metrics say: so a test proves the path and not only
 //! the outcome.
 //!
-//! The only place that knows these metrics. Where a daemon does not have them, they prove nothing.
+//! The only place that knows these metrics.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,7 @@ pub(crate) struct Proof {
     active: BTreeMap<String, u64>,
     bytes: BTreeMap<String, u64>,
     changes: BTreeMap<String, u64>,
+    slips: BTreeMap<String, u64>,
 }
 
 impl Proof {
@@ -27,6 +28,7 @@ impl Proof {
             active: by_label(&text, "packetpony_flows_active", "lane"),
             bytes: by_label(&text, "packetpony_lane_bytes_total", "lane"),
             changes: by_label(&text, "packetpony_lane_changes_total", "to"),
+            slips: by_label(&text, "packetpony_lane_slips_total", "reason"),
         }
     }
 
@@ -35,15 +37,30 @@ impl Proof {
         self.active.values().sum()
     }
 
+    /// Whether bytes were moved in this lane, or for `auto` in the one that suits them. With random
+    /// lanes, whether there was a change.
+    pub(crate) fn has_used(&self, lane: Lane, suitable: &str) -> bool {
+        match lane {
+            Lane::Auto => self.bytes[suitable] > 0,
+            Lane::Shuffle => self.changes.values().sum::<u64>() > 0,
+            lane => self.bytes[&lane.to_string()] > 0,
+        }
+    }
+
+    /// How many bytes this lane has moved.
+    pub(crate) fn moved_in(&self, lane: &str) -> u64 {
+        self.bytes[lane]
+    }
+
     /// Waits until `moved` bytes since then are counted, and checks that the lane that was asked for
-    /// moved them.
+    /// moved them, and that nothing happened in it that must not.
     #[track_caller]
     pub(crate) fn check(pony: &Pony, before: &Self, lane: Lane, moved: u64) {
-        if before.bytes.is_empty() {
-            return;
-        }
         wait_eq(moved, || Self::of(pony).moved_since(before, None));
         let after = Self::of(pony);
+        for fault in FAULTS {
+            assert_eq!(after.slips[fault], 0, "{fault}: {after:?}");
+        }
         let taken = |lane: &str| after.moved_since(before, Some(lane));
         match lane {
             Lane::Auto => {}
@@ -57,6 +74,11 @@ impl Proof {
                 assert!(changes(&after) > changes(before), "no change: {after:?}");
             }
         }
+    }
+
+    /// The bytes in the kernel's lane since the daemon started.
+    pub(crate) fn moved_by_kernel(&self) -> u64 {
+        self.moved_since(&Self::default(), Some("sockmap"))
     }
 
     /// The bytes in this lane, or in all.
@@ -86,6 +108,10 @@ fn by_label(text: &str, family: &str, label: &str) -> BTreeMap<String, u64> {
     }
     sums
 }
+
+/// Slips that no network and no peer can cause. Pieces that overlap are ordinary, and a flow that was
+/// reset has a piece with nowhere to go.
+const FAULTS: [&str; 3] = ["unknown_socket", "no_call", "out_of_place"];
 
 #[test]
 fn bytes_are_summed_by_lane_over_all_listeners() {

@@ -27,8 +27,7 @@ fn targets_that_read_nothing_cost_no_more_memory_than_allowed_and_lose_nothing(l
     let listener = reading_little();
     let target = listener.local_addr().unwrap().as_socket().unwrap();
     let launch = lane.launch(&lane.listener(target, ""));
-    let (launch, is_limited) = launch.memory(ALLOWED);
-    let pony = launch.start();
+    let pony = launch.memory(ALLOWED).start();
     let leftovers = Leftovers::before(&pony, lane);
     let before = Memory::now(&pony);
 
@@ -41,21 +40,17 @@ fn targets_that_read_nothing_cost_no_more_memory_than_allowed_and_lose_nothing(l
             "{lane}: {FLOWS} stalled flows took {} from their clients: {growth}",
             megabytes(sent)
         ));
-        if is_limited {
-            assert!(given(&pony) > 0, "nothing is accounted for");
-            assert!(given(&pony) <= ALLOWED, "there is enough for all");
-            wait_until("the memory to be within its limit", || {
-                let growth = Memory::now(&pony).since(&before);
-                growth.sockets + growth.resident <= ALLOWED + OF_PEERS + OTHERS
-                    && growth.machine <= ALLOWED + OF_PEERS + OTHERS_OF_MACHINE
-            });
-        }
+        assert!(given(&pony) > 0, "nothing is accounted for");
+        assert!(given(&pony) <= ALLOWED, "there is enough for all");
+        wait_until("the memory to be within its limit", || {
+            let growth = Memory::now(&pony).since(&before);
+            growth.sockets + growth.resident <= ALLOWED + OF_PEERS + OTHERS
+                && growth.machine <= ALLOWED + OF_PEERS + OTHERS_OF_MACHINE
+        });
         flows.finish(sent).await;
     });
     leftovers.check(&pony, &["tcp".to_owned()]);
-    if is_limited {
-        wait_until("the memory to be given back", || given(&pony) == 0);
-    }
+    wait_until("the memory to be given back", || given(&pony) == 0);
 }
 
 /// What the flows are allowed to pin.

@@ -120,6 +120,13 @@ impl Lab {
     }
 }
 
+impl Launch {
+    /// Starts it as a user who may do nothing.
+    pub(crate) fn by_nobody(self) -> Self {
+        self.through(&["sh", "-ec", AS_NOBODY, "sh"])
+    }
+}
+
 /// A TCP listener on this port of both families, open to everybody.
 pub(crate) fn tcp(name: &str, port: u16, target: &str) -> Entry {
     open(Entry::tcp(target), name, port)
@@ -156,3 +163,14 @@ pub(crate) fn report(text: &str) {
 
 /// How long TCP waits before it sends again, at least.
 const PATIENT: &str = "5s";
+
+/// Gets the words `pony run -c FILE`. The folder of the build may be closed to other users, so it
+/// takes a copy of the program to that of the configuration, and opens that to all.
+const AS_NOBODY: &str = r#"
+folder=$(dirname "$4")
+cp "$1" "$folder/pony"
+chmod a+rx "$folder" "$folder/pony"
+chmod a+r "$4"
+shift
+exec setpriv --reuid=65534 --regid=65534 --clear-groups "$folder/pony" "$@"
+"#;

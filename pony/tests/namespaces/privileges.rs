@@ -40,22 +40,4 @@ fn entry() -> Entry {
     tcp("echo", 7000, &format!("{TARGET_V4}:7"))
 }
 
-impl Launch {
-    /// Starts it as a user who may do nothing.
-    pub(crate) fn by_nobody(self) -> Self {
-        self.through(&["sh", "-ec", AS_NOBODY, "sh"])
-    }
-}
-
-/// Gets the words `pony run -c FILE`. The folder of the build may be closed to other users, so it
-/// takes a copy of the program to that of the configuration, and opens that to all.
-const AS_NOBODY: &str = r#"
-folder=$(dirname "$4")
-cp "$1" "$folder/pony"
-chmod a+rx "$folder" "$folder/pony"
-chmod a+r "$4"
-shift
-exec setpriv --reuid=65534 --regid=65534 --clear-groups "$folder/pony" "$@"
-"#;
-
 const REASON: &str = "not permitted to use BPF";

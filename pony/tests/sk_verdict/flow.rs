@@ -84,7 +84,29 @@ impl Flow {
         Ok(len)
     }
 
-    /// The same until there is no more for now.
+    /// The same if there is something, and the stream goes on.
+    pub(crate) fn relay_some(&self, direction: &Direction<'_>) {
+        match self.relay(direction) {
+            Ok(len) => assert!(len > 0, "the stream ended"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+    }
+
+    /// Out of the lane: copies what a side sends until its end.
+    pub(crate) fn copy(&self, side: Side) {
+        let (mut source, sink) = self.ends(side);
+        let mut buffer = vec![0; 65_536];
+        until_at_once("the stream ends", || match source.read(&mut buffer) {
+            Ok(len) => {
+                write(sink, &buffer[..len]);
+                len == 0
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+            Err(error) => panic!("{error}"),
+        });
+    }
+
+    /// The same as `relay` until there is no more for now.
     pub(crate) fn relay_all(&self, direction: &Direction<'_>) -> usize {
         let mut relayed = 0;
         while let Ok(len) = self.relay(direction)
@@ -123,6 +145,16 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(start.elapsed() < PATIENCE, "not so in time: {what}");
         thread::sleep(Duration::from_micros(50));
+    }
+}
+
+/// The same without a pause: for what others wait for meanwhile.
+#[track_caller]
+pub(crate) fn until_at_once(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "not so in time: {what}");
+        thread::yield_now();
     }
 }
 
