@@ -3,24 +3,30 @@
 use std::{process::ExitCode, time::Instant};
 
 use anyhow::Result;
-use clap::Parser as _;
 
 use crate::{bench, lint, step, test, workspace::Workspace};
 
 /// Lints, tests and tries the benchmarks, whatever failed before: one run shows all there is to
-/// mend.
+/// mend, and its last lines say what that is.
 pub(crate) fn run(workspace: &Workspace) -> ExitCode {
-    let all = test::Options::parse_from(["test"]);
+    let mut failures = None;
     let lint = timed("lint", || lint::run(workspace));
-    let test = timed("test", || test::run(workspace, &all));
+    let test = timed("test", || {
+        let (code, failed) = test::run_all(workspace)?;
+        failures = Some(failed);
+        Ok(code)
+    });
     let bench = timed("bench", || bench::rehearse(workspace));
 
     for (name, passed, time) in [&lint, &test, &bench] {
         let outcome = if *passed { "ok" } else { "FAILED" };
         step::say(format_args!("{name}: {outcome}, {time}"));
     }
-    let passed = lint.1 && test.1 && bench.1;
-    if passed {
+    if let Some(failures) = failures.filter(|failures| !failures.is_empty()) {
+        step::say("failed tests:");
+        step::note(failures);
+    }
+    if lint.1 && test.1 && bench.1 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

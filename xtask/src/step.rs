@@ -10,6 +10,7 @@ use std::{
     fmt::Display,
     io::{Read as _, Seek as _, Write as _},
     process::{Command, ExitStatus, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
 };
@@ -50,6 +51,69 @@ pub(crate) fn loud(what: &str, command: &mut Command) -> Result<ExitStatus> {
     let ended = if status.success() { "done" } else { "FAILED" };
     say(format_args!("{what}: {ended}, {}", took(start.elapsed())));
     Ok(status)
+}
+
+/// Like [`loud`], and gives every line that the command writes to `hear` as well.
+pub(crate) fn overheard(
+    what: &str,
+    command: &mut Command,
+    hear: &mut dyn FnMut(&str),
+) -> Result<ExitStatus> {
+    // One pipe for both streams, so that the lines keep their order.
+    let (mut reader, writer) = std::io::pipe()?;
+    command.stdout(writer.try_clone()?).stderr(writer);
+    say(format_args!("{what} …"));
+    let start = Instant::now();
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot run {}", shown(command)))?;
+    // The command would keep the pipe open.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let (sender, pieces) = mpsc::channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 1 << 13];
+        while let Ok(len @ 1..) = reader.read(&mut buffer) {
+            if sender.send(buffer[..len].to_vec()).is_err() {
+                break;
+            }
+        }
+    });
+    let mut lines = Lines::default();
+    loop {
+        match pieces.recv_timeout(SILENCE) {
+            Ok(piece) => {
+                std::io::stdout().write_all(&piece)?;
+                std::io::stdout().flush()?;
+                lines.hear(&piece, hear);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            // A process that it has left behind may keep the pipe open.
+            Err(RecvTimeoutError::Timeout) if child.try_wait()?.is_some() => break,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+    let status = child.wait()?;
+    let ended = if status.success() { "done" } else { "FAILED" };
+    say(format_args!("{what}: {ended}, {}", took(start.elapsed())));
+    Ok(status)
+}
+
+/// Makes lines of pieces of a text.
+#[derive(Default)]
+struct Lines {
+    begun: Vec<u8>,
+}
+
+impl Lines {
+    fn hear(&mut self, piece: &[u8], hear: &mut dyn FnMut(&str)) {
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            self.begun.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                hear(&String::from_utf8_lossy(&self.begun));
+                self.begun.clear();
+            }
+        }
+    }
 }
 
 /// Like [`loud`], for commands that must succeed.
@@ -170,6 +234,9 @@ fn last_lines(text: &str, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
+/// When nothing comes for so long, it is time to look whether the command has ended.
+const SILENCE: Duration = Duration::from_millis(200);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +259,25 @@ mod tests {
     fn only_the_end_of_a_long_output_is_shown() {
         assert_eq!(last_lines("a\nb\nc", 2), "b\nc");
         assert_eq!(last_lines("a", 2), "a");
+    }
+
+    #[test]
+    fn what_is_overheard_is_heard_by_lines_and_not_beyond_the_end() {
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            "printf 'one\\ntw'; printf 'o\\n' >&2; sleep 1000 & echo $!; exit 3",
+        ]);
+        let mut heard = Vec::new();
+        let mut hear = |line: &str| heard.push(line.trim_end().to_owned());
+        let status = overheard("a test", &mut command, &mut hear).unwrap();
+        let left_behind = heard.pop().unwrap();
+        let killed = Command::new("kill").arg(left_behind).status().unwrap();
+        assert!(killed.success(), "it does not wait for what is left behind");
+        assert_eq!(
+            (status.code(), heard),
+            (Some(3), vec!["one".to_owned(), "two".to_owned()])
+        );
     }
 
     #[test]

@@ -1,10 +1,16 @@
 //! `cargo xtask test`: every test, with everything that tests need.
 
-use std::{env, process::ExitCode};
+mod failures;
+
+use std::{
+    env,
+    process::{Command, ExitCode},
+};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
 
+use self::failures::Failures;
 use crate::{build_ebpf, debian::is_root, setup, step, toolchain, workspace::Workspace};
 
 /// The options of the task.
@@ -24,6 +30,21 @@ pub(crate) struct Options {
 
 /// Sets up, builds the kernel programs, and runs the tests.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
+    let status = step::loud("testing", &mut prepare(workspace, options)?)?;
+    Ok(exit_code(status))
+}
+
+/// Runs every test, whichever fail, and says which did.
+pub(crate) fn run_all(workspace: &Workspace) -> Result<(ExitCode, Failures)> {
+    let arguments = ["test", "--no-fail-fast"];
+    let mut cargo = prepare(workspace, &Options::parse_from(arguments))?;
+    let mut failures = Failures::default();
+    let status = step::overheard("testing", &mut cargo, &mut |line| failures.read(line))?;
+    Ok((exit_code(status), failures))
+}
+
+/// Everything but the run itself.
+fn prepare(workspace: &Workspace, options: &Options) -> Result<Command> {
     let kernel = toolchain::ensure(workspace)
         .and_then(|kernel| build_ebpf::run(workspace, &kernel))
         .context("the kernel programs could not be built");
@@ -45,8 +66,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     }
     let asked = with_separator(&options.arguments, env::args());
     cargo.args(cargo_arguments(&asked));
-    let status = step::loud("testing", &mut cargo)?;
-    Ok(exit_code(status))
+    Ok(cargo)
 }
 
 /// Ends with the exit code of the command.
