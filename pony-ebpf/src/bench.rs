@@ -16,6 +16,9 @@
 )]
 
 #[cfg(target_arch = "bpf")]
+mod program;
+
+#[cfg(target_arch = "bpf")]
 mod bench {
     use aya_ebpf::{
         bindings::xdp_action,
@@ -115,19 +118,6 @@ mod bench {
     const INTERFACE: u32 = 2;
     const ETHERNET: usize = 14;
     const IPV4: usize = 20;
-}
-
-/// Only code under this licence may call the helpers that need it.
-#[cfg(target_arch = "bpf")]
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-/// Nothing here panics.
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
 }
 
 #[cfg(not(target_arch = "bpf"))]

@@ -8,7 +8,7 @@ pub mod tcp;
 
 use std::{
     io,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use pony_common::time::Nanos;
@@ -114,5 +114,13 @@ pub fn watch(
 ) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
     // SAFETY: it is always the same descriptor, and open for as long as it is borrowed.
     let watched = unsafe { AsyncFd::register_with_interest(descriptor, interest) };
+    watched.map_err(|error| error.into_parts().1)
+}
+
+/// Has the runtime watch another descriptor of the same file.
+pub fn watch_twin(of: BorrowedFd<'_>, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    let twin = of.try_clone_to_owned()?;
+    // SAFETY: it is always the same descriptor, and open until what owns it is dropped.
+    let watched = unsafe { AsyncFd::register_with_interest(twin, interest) };
     watched.map_err(|error| error.into_parts().1)
 }

@@ -30,24 +30,14 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod place;
 #[cfg(target_arch = "bpf")]
+#[path = "../program.rs"]
+mod program;
+#[cfg(target_arch = "bpf")]
 mod slip;
 #[cfg(target_arch = "bpf")]
 mod socket;
 #[cfg(target_arch = "bpf")]
 mod verdict;
-
-/// Only code under this licence may call the helpers that need it.
-#[cfg(target_arch = "bpf")]
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-/// Nothing here panics: a check that could fail is one that the verifier asks for.
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

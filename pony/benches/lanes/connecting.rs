@@ -3,34 +3,20 @@
 use std::{
     io::{self, Write as _},
     net::{SocketAddr, TcpStream},
-    thread,
     time::{Duration, Instant},
 };
 
 use crate::{
-    conversation::{Flow, PATIENCE, count, message},
+    conversation::{Flow, PATIENCE, message, spread},
     place::Ends,
     poll::Poll,
     work::Outcome,
-    workers,
 };
 
 /// A few clients at once; the client closes first.
 pub(crate) fn connect(ends: Ends, time: Duration) -> io::Result<Outcome> {
-    let start = Instant::now();
-    let total = thread::scope(|scope| {
-        let threads: Vec<_> = (0..workers())
-            .map(|worker| {
-                let clients = (worker..CLIENTS).step_by(workers()).count();
-                scope.spawn(move || come_and_go(ends.echo, clients, start + time))
-            })
-            .collect();
-        let done = threads.into_iter().map(|thread| thread.join().unwrap());
-        done.sum::<io::Result<usize>>()
-    })?;
-    Ok(Outcome {
-        figures: vec![count(total) / start.elapsed().as_secs_f64()],
-        amount: count(total),
+    spread(CLIENTS, time, |clients, end| {
+        come_and_go(ends.echo, clients, end)
     })
 }
 

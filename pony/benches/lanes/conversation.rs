@@ -34,12 +34,23 @@ pub(crate) fn one(ends: Ends, time: Duration) -> io::Result<Outcome> {
 
 /// Many flows, each with one exchange after the other: how many that makes.
 pub(crate) fn many(ends: Ends, time: Duration) -> io::Result<Outcome> {
+    spread(FLOWS, time, |flows, end| converse(ends.echo, flows, end))
+}
+
+/// Spreads so many flows over the threads, each of which runs its part until the time is over and
+/// answers how much it has done.
+pub(crate) fn spread(
+    flows: usize,
+    time: Duration,
+    run: impl Fn(usize, Instant) -> io::Result<usize> + Sync,
+) -> io::Result<Outcome> {
     let start = Instant::now();
     let total = thread::scope(|scope| {
         let threads: Vec<_> = (0..workers())
             .map(|worker| {
-                let flows = (worker..FLOWS).step_by(workers()).count();
-                scope.spawn(move || converse(ends.echo, flows, start + time))
+                let part = (worker..flows).step_by(workers()).count();
+                let run = &run;
+                scope.spawn(move || run(part, start + time))
             })
             .collect();
         let done = threads.into_iter().map(|thread| thread.join().unwrap());

@@ -1,9 +1,10 @@
 //! The kernel's lane for TCP flows: whether it can be had, and who answers its calls.
 
-use std::sync::Arc;
+use std::{io, os::fd::AsFd as _, sync::Arc};
 
 use tokio::{
-    select,
+    io::Interest,
+    join,
     task::{JoinHandle, spawn_blocking},
 };
 use tracing::{info, warn};
@@ -40,23 +41,18 @@ impl Laning {
                 ringing: None,
             };
         }
-        match spawn_blocking(load).await {
-            Ok(Ok(lanes)) => {
+        let lanes = match spawn_blocking(load).await {
+            Ok(lanes) => lanes.map_err(|error| (error.obstacle(), error.explain())),
+            Err(panicked) => Err(("refused", panicked.to_string())),
+        };
+        match lanes.and_then(|lanes| Self::serve(lanes, metrics)) {
+            Ok(laning) => {
                 gauges.set_available(Lane::Sockmap, None);
-                info!(max_flows = lanes.room(), "Sockmap lane ready");
-                Self::serve(lanes, metrics)
+                laning
             }
-            Ok(Err(error)) => {
-                gauges.set_available(Lane::Sockmap, Some(error.obstacle()));
-                let reason = error.explain();
+            Err((obstacle, reason)) => {
+                gauges.set_available(Lane::Sockmap, Some(obstacle));
                 warn!(reason, "No sockmap lane: flows are spliced and copied");
-                Self {
-                    board: None,
-                    ringing: None,
-                }
-            }
-            Err(_panicked) => {
-                gauges.set_available(Lane::Sockmap, Some("refused"));
                 Self {
                     board: None,
                     ringing: None,
@@ -65,8 +61,14 @@ impl Laning {
         }
     }
 
-    fn serve(mut lanes: Lanes, metrics: &Metrics) -> Self {
-        let calls = lanes.take_calls();
+    /// Puts the program to work. The error is the obstacle in a word, and in a sentence.
+    fn serve(mut lanes: Lanes, metrics: &Metrics) -> Result<Self, (&'static str, String)> {
+        let refused = |error: io::Error| ("refused", format!("its calls cannot be heard: {error}"));
+        let calls = lanes
+            .take_calls()
+            .ok_or_else(|| refused(io::ErrorKind::NotFound.into()))?;
+        let bell_push = sys::watch_twin(calls.as_fd(), Interest::READABLE).map_err(refused)?;
+        info!(max_flows = lanes.room(), "Sockmap lane ready");
         let board = Arc::new(Switchboard::new(lanes));
         let (counted, counters) = (Arc::clone(&board), metrics.lanes());
         metrics.refresh_with(move || {
@@ -75,22 +77,17 @@ impl Laning {
                 counters.set_slips(slips);
             }
         });
-        let ringing = calls.map(|calls| {
+        let ringing = tokio::spawn({
             let board = Arc::clone(&board);
-            tokio::spawn(async move {
-                let failed = select! {
-                    failed = board.ring(calls) => failed,
-                    never = board.keep_counting() => match never {},
-                };
-                if let Err(error) = failed {
-                    warn!(%error, "Sockmap lane: cannot hear the kernel");
-                }
-            })
+            async move {
+                // Fails only when the runtime is shut down, and with it every flow.
+                drop(join!(board.ring(calls, bell_push), board.keep_counting()));
+            }
         });
-        Self {
+        Ok(Self {
             board: Some(board),
-            ringing,
-        }
+            ringing: Some(ringing),
+        })
     }
 
     pub(super) fn board(&self) -> Option<Arc<Switchboard>> {

@@ -49,7 +49,7 @@ impl Progress {
         self.since.store(now.0, Relaxed);
     }
 
-    /// Notes what was seen later than it happened: nothing, if something else happened since.
+    /// Notes what was seen later than it happened. Time does not go back by that.
     pub(super) fn note_seen(&self, doing: Doing, at: Nanos) {
         if at > self.since() || doing != self.doing() {
             self.note(doing, at.max(self.since()));

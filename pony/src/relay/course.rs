@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
-use super::{company, whim::Whim};
+use super::whim::Whim;
 use crate::{config::Lane, observe::Direction};
 
 /// What one direction has shown so far.
@@ -203,13 +203,13 @@ impl Talk {
     }
 
     /// Whether they have shown that this is a conversation, and it is one that the kernel had better
-    /// lead.
-    pub(super) fn should_join(&self) -> bool {
+    /// move: one that is served for itself, unless it has to join.
+    pub(super) fn should_join(&self, is_alone: bool) -> bool {
         let turns = self.turns.load(Relaxed);
         if turns < self.enough {
             return false;
         }
-        let should = self.is_forced || turns >= SETTLED || company::is_small();
+        let should = self.is_forced || turns >= SETTLED || is_alone;
         if !should {
             // Asked again after as many turns, not at each: what is so for a moment is by chance.
             self.turns.store(0, Relaxed);
@@ -282,23 +282,45 @@ mod tests {
     #[test]
     fn a_flow_that_was_not_let_in_tries_again_after_it_has_moved_something() {
         let mut talk = Talk::new(Some(Lane::Sockmap));
-        assert!(talk.should_join());
+        assert!(talk.should_join(true));
         for expected in [1, 2, 4, 8, 16, 32, 64, 64] {
             talk.begin_anew();
             for _ in 0..expected {
-                assert!(!talk.should_join());
+                assert!(!talk.should_join(true));
                 talk.heard(Direction::Sent, ROOM);
             }
-            assert!(talk.should_join());
+            assert!(talk.should_join(true));
         }
         let mut talk = Talk::new(None);
         talk.begin_anew();
         for turn in 0..2 * TURNS {
-            assert!(!talk.should_join());
+            assert!(!talk.should_join(true));
             let directions = [Direction::Sent, Direction::Received];
             talk.heard(directions[turn as usize % 2], 1);
         }
-        assert!(talk.should_join());
+        assert!(talk.should_join(true));
+    }
+
+    #[test]
+    fn a_conversation_in_company_is_asked_again_after_as_many_turns() {
+        let talk = Talk::new(None);
+        let speak = |turns| {
+            for turn in 0..turns {
+                let directions = [Direction::Sent, Direction::Received];
+                talk.heard(directions[turn as usize % 2], 1);
+            }
+        };
+        speak(TURNS);
+        assert!(!talk.should_join(false));
+        assert!(
+            !talk.should_join(true),
+            "what is so for a moment is by chance"
+        );
+        speak(TURNS);
+        assert!(talk.should_join(true));
+        talk.settle();
+        assert!(talk.should_join(false));
+        assert!(Talk::new(Some(Lane::Sockmap)).should_join(false));
     }
 
     #[test]

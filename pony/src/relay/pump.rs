@@ -162,7 +162,8 @@ impl<'a, 'm> Pump<'a, 'm> {
             delivered?;
         }
         for _round in 0..ROUNDS_PER_TURN {
-            if self.talk.is_some_and(Talk::should_join) && self.other.doing() == Doing::Reading {
+            let should_join = |talk: &Talk| talk.should_join(company::is_small());
+            if self.talk.is_some_and(should_join) && self.other.doing() == Doing::Reading {
                 return Poll::Ready(Ok(Stop::Join));
             }
             if let Err(error) = ready!(self.poll_readable(cx)) {

@@ -10,14 +10,14 @@ use std::{
     convert::Infallible,
     future::pending,
     io,
-    os::fd::{AsFd as _, BorrowedFd},
+    os::fd::{BorrowedFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use pony_common::layout::lane::SLIPS;
 use socket2::SockRef;
-use tokio::{io::Interest, select, sync::Notify, time::sleep};
+use tokio::{io::unix::AsyncFd, select, sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::sockets::{end_on_close, reset};
@@ -69,12 +69,14 @@ impl Switchboard {
         }
     }
 
-    /// Rings the flows that the program calls, for ever. Needs a runtime.
-    pub async fn ring(&self, mut calls: Calls) -> io::Result<()> {
-        let watched = calls.as_fd().try_clone_to_owned()?;
-        let watched = sys::watch(watched.as_fd(), Interest::READABLE)?;
+    /// Rings the flows that the program calls, for ever. `bell_push` is readable when there are calls.
+    pub async fn ring(
+        &self,
+        mut calls: Calls,
+        bell_push: AsyncFd<OwnedFd>,
+    ) -> io::Result<Infallible> {
         loop {
-            let mut ready = watched.readable().await?;
+            let mut ready = bell_push.readable().await?;
             // Before the look: what comes after that makes it ready again.
             ready.clear_ready();
             while let Some(call) = calls.take() {

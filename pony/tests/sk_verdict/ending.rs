@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use pony::{kernel::lanes::Side, sys::tcp::Stage};
+use pony::{
+    kernel::lanes::Side,
+    sys::tcp::{Stage, unread},
+};
 use rustix::{
     buffer::spare_capacity,
     event::{
@@ -37,7 +40,9 @@ fn an_end_is_the_daemons_to_pass_on_and_the_answer_comes_after_it() {
             flow.client.shutdown(Shutdown::Write).unwrap();
         });
         // A target that is slow: the end must not come before the rest.
-        thread::sleep(Duration::from_millis(100));
+        until("the lane is full, and the rest comes to the daemon", || {
+            unread(flow.near.as_fd()).unwrap() > 0
+        });
         let reader = scope.spawn(|| {
             let mut read = Vec::new();
             (&flow.target).read_to_end(&mut read).unwrap();

@@ -2,11 +2,15 @@
 
 use std::{
     io::{Read as _, Write as _},
+    os::fd::AsFd as _,
     thread,
     time::Duration,
 };
 
-use pony::kernel::lanes::{Call, Joined, Lanes, Side, Terms};
+use pony::{
+    kernel::lanes::{Call, Joined, Lanes, Side, Terms},
+    sys::tcp::unread,
+};
 use socket2::SockRef;
 
 use crate::{
@@ -43,7 +47,9 @@ fn what_came_before_goes_first() {
     let flow = Flow::new();
     let early = noise(50_000);
     (&flow.client).write_all(&early).unwrap();
-    thread::sleep(Duration::from_millis(20));
+    until("they are in the socket", || {
+        unread(flow.near.as_fd()).unwrap() == early.len() as u64
+    });
     let _joined = flow.join(&lanes, UNLIMITED);
     let mut read = vec![0; early.len()];
     (&flow.target).read_exact(&mut read).unwrap();

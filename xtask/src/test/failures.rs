@@ -17,10 +17,19 @@ pub(crate) struct Failures {
 struct Failure {
     program: String,
     name: String,
-    /// How its panic began.
-    panic: Option<String>,
-    /// That the next line is the panic's message.
-    panics: bool,
+    /// How its first panic's message begins.
+    panic: Vec<String>,
+    hearing: Hearing,
+}
+
+/// What the lines that come from a failed test are.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Hearing {
+    /// Not yet its panic.
+    Before,
+    Panic,
+    /// Its backtrace, or whatever else comes after.
+    After,
 }
 
 impl Failures {
@@ -52,8 +61,8 @@ impl Failures {
         self.failed.push(Failure {
             program: self.program.clone(),
             name: name.to_owned(),
-            panic: None,
-            panics: false,
+            panic: Vec::new(),
+            hearing: Hearing::Before,
         });
         self.failed.len() - 1
     }
@@ -65,11 +74,14 @@ impl Failures {
 
 impl Failure {
     fn hear(&mut self, line: &str) {
-        if self.panics {
-            self.panic = Some(line.to_owned());
-            self.panics = false;
-        } else if self.panic.is_none() && is_panic(line) {
-            self.panics = true;
+        self.hearing = match self.hearing {
+            Hearing::Before if is_panic(line) => Hearing::Panic,
+            Hearing::Panic if self.panic.len() == LINES || is_after_panic(line) => Hearing::After,
+            Hearing::Panic => {
+                self.panic.push(line.to_owned());
+                Hearing::Panic
+            }
+            hearing => hearing,
         }
     }
 }
@@ -78,8 +90,8 @@ impl fmt::Display for Failures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for failure in &self.failed {
             writeln!(f, "{}  in {}", failure.name, failure.program)?;
-            if let Some(panic) = &failure.panic {
-                writeln!(f, "    {panic}")?;
+            for line in &failure.panic {
+                writeln!(f, "    {line}")?;
             }
         }
         Ok(())
@@ -102,6 +114,17 @@ fn speaking_test(line: &str) -> Option<&str> {
 fn is_panic(line: &str) -> bool {
     line.starts_with("thread '") && line.contains(" panicked at ") && line.ends_with(':')
 }
+
+/// The line after a panic's message.
+fn is_after_panic(line: &str) -> bool {
+    line.is_empty()
+        || is_panic(line)
+        || line == "stack backtrace:"
+        || line.starts_with("note: run with")
+}
+
+/// How much of a panic's message is repeated: what an assertion says, and which case it was.
+const LINES: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -142,7 +165,7 @@ test pony/src/lib.rs - (line 3) ... FAILED
 ";
 
     #[test]
-    fn failed_tests_are_repeated_with_their_program_and_the_first_line_of_their_panic() {
+    fn failed_tests_are_repeated_with_their_program_and_the_beginning_of_their_panic() {
         let mut failures = Failures::default();
         assert!(failures.is_empty());
         for line in OUTPUT.lines() {
@@ -151,7 +174,7 @@ test pony/src/lib.rs - (line 3) ... FAILED
         assert_eq!(
             failures.to_string(),
             "policy::counts  in unittests src/lib.rs (target/debug/deps/pony-1)\n    \
-             assertion `left == right` failed: by name\n\
+             assertion `left == right` failed: by name\n      left: 1\n\
              ends::copy  in tests/lanes/main.rs (target/debug/deps/lanes-2)\n\
              quiet - should panic  in tests/lanes/main.rs (target/debug/deps/lanes-2)\n\
              pony/src/lib.rs - (line 3)  in doc-tests of pony\n"
