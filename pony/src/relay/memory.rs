@@ -142,7 +142,9 @@ impl Memory {
         }
         if held == 0 {
             let shares = self.holders.load(Relaxed).max(LEAST_SHARES);
-            return Grant::Limit((free / shares).min(self.most).max(FLOOR));
+            let reserved = RESERVED.min(self.total / 4);
+            let spare = free.saturating_sub(reserved);
+            return Grant::Limit((spare / shares).min(self.most).max(FLOOR));
         }
         if !asking.is_limited {
             return Grant::Limit(held);
@@ -181,7 +183,10 @@ const PINNED_BY_MOVED: u64 = 8;
 /// a hundred that start at once get about the same, and what is left to the next lasts for thousands.
 const LEAST_SHARES: u64 = 128;
 
-/// The same for who has made progress with its part.
+/// What is kept for floors, of which the last thousand who come get no more than one each.
+const RESERVED: u64 = 1024 * FLOOR;
+
+/// Into so many parts is divided what is left to somebody who has made progress with its part.
 const STEPS: u64 = 16;
 
 #[cfg(test)]

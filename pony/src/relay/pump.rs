@@ -115,6 +115,11 @@ impl<'a, 'm> Pump<'a, 'm> {
         }
     }
 
+    /// Where its bytes come from.
+    pub(super) const fn from(&self) -> &'a TcpStream {
+        self.from
+    }
+
     /// Where its bytes go.
     pub(super) const fn to(&self) -> &'a TcpStream {
         self.to

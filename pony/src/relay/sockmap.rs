@@ -343,7 +343,7 @@ async fn last_words(end: End, joined: &Joined<'_>, mut ways: [Way<'_>; 2]) -> En
             End::Broken(Side::Target, _) => lanes[1].is_drained().unwrap_or(true),
             // Both, whatever becomes of the first.
             _ => (ways.iter_mut().zip(lanes))
-                .map(|(way, lane)| way.is_delivered(lane).unwrap_or(true))
+                .map(|(way, lane)| way.deliver(lane).unwrap_or(true))
                 .fold(true, |all, is_delivered| all & is_delivered),
         };
         if is_delivered {

@@ -222,6 +222,9 @@ async fn last_words(end: End, other: &mut Pump<'_, '_>) -> End {
             LAST_WORDS
         }
         End::OverBandwidth if other.progress().doing() == Doing::Writing => {
+            // Its peer may read only when it has seen the end of what it is sent. A failure means
+            // that the connection is gone, which the other direction sees.
+            drop(SockRef::from(other.from()).shutdown(Shutdown::Write));
             other.end(Ending::Over);
             LINGER
         }

@@ -127,17 +127,22 @@ impl<'a> Way<'a> {
             if !self.is_drained(lane)? {
                 return Ok(Wait::Drain);
             }
-            self.state = State::Ended;
-            self.progress.note(Doing::Ended, sys::now());
-            let sink = lane.sink();
-            match SockRef::from(&sink).shutdown(Shutdown::Write) {
-                Ok(()) => {}
-                // It is gone already; the other direction sees what became of it.
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
-                Err(error) => return Err(End::Broken(self.sink, error)),
-            }
+            self.end(lane)?;
         }
         Ok(Wait::Over)
+    }
+
+    /// Brings the end of the stream over.
+    fn end(&mut self, lane: &lanes::Direction<'_>) -> Result<(), End> {
+        self.state = State::Ended;
+        self.progress.note(Doing::Ended, sys::now());
+        let sink = lane.sink();
+        match SockRef::from(&sink).shutdown(Shutdown::Write) {
+            Ok(()) => Ok(()),
+            // It is gone already; the other direction sees what became of it.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            Err(error) => Err(End::Broken(self.sink, error)),
+        }
     }
 
     /// Relays what was left to us. `None` when the source has ended.
@@ -303,9 +308,15 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// When nothing more is to move: writes what was granted, and answers whether the sink has that
-    /// and all that was handed over.
-    pub(super) fn is_delivered(&mut self, lane: &lanes::Direction<'_>) -> Result<bool, End> {
+    /// When nothing more is to move: writes what was granted, and ends the sink's stream as soon as
+    /// that and all that was handed over is there. Answers whether it is.
+    ///
+    /// A sink whose reader waits for the end of what it sends itself is not kept waiting for the
+    /// other direction.
+    pub(super) fn deliver(&mut self, lane: &lanes::Direction<'_>) -> Result<bool, End> {
+        if self.state == State::Ended {
+            return Ok(true);
+        }
         if !self.is_drained(lane)? {
             return Ok(false);
         }
@@ -314,6 +325,7 @@ impl<'a> Way<'a> {
                 return Ok(false);
             }
         }
+        self.end(lane)?;
         Ok(true)
     }
 }

@@ -31,6 +31,7 @@ use crate::{
 in_every_lane!(
     shared: an_upload_delivers_its_limit_and_not_one_byte_more,
     a_download_delivers_its_limit_and_not_one_byte_more,
+    what_was_granted_to_a_slow_reader_before_the_limit_still_reaches_it,
     two_flows_of_one_client_share_its_limit_to_the_byte,
     conversations_of_one_client_share_its_limit_to_the_byte_with_one_that_is_silent,
     a_conversation_that_is_only_observed_goes_on_beyond_its_limit,
@@ -62,6 +63,25 @@ fn a_download_delivers_its_limit_and_not_one_byte_more(lane: Lane) {
     assert_eq!(receive(&client, content), whole(LIMIT));
     drop(client);
     over_the_limit(&pony, "bytes_received");
+}
+
+/// The client reads only when the target has seen the end of its upload.
+fn what_was_granted_to_a_slow_reader_before_the_limit_still_reaches_it(lane: Lane) {
+    const LIMIT: u64 = 24 << 20;
+    let (listener, target) = tcp_listener();
+    let pony = limited(lane, target, LIMIT);
+    let client = connect(pony.address("tcp"));
+    let target = accept(&listener);
+    let [up, down] = [1, 2].map(|number| Content::new(seed(), number));
+    let download = send_behind(&target, down, LIMIT);
+    pony.bytes_when_stalled("tcp", "received");
+    let upload = send_behind(&client, up, LIMIT);
+    let sent = receive(&target, up);
+    let received = receive(&client, down);
+    assert_eq!((sent.error, received.error), (None, None));
+    assert_eq!(sent.bytes + received.bytes, LIMIT);
+    drop((join(download), join(upload)));
+    pony.closes_with("bandwidth limit");
 }
 
 fn two_flows_of_one_client_share_its_limit_to_the_byte(lane: Lane) {

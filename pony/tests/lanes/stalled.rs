@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     bytes::Content,
-    dice::{index, seed},
+    dice::{index, is_long, seed},
     harness::{Pony, wait_until},
     lane::Lane,
     leftovers::{Leftovers, Sockets, measured, megabytes},
@@ -24,28 +24,30 @@ use crate::{
 in_every_lane!(alone: targets_that_read_nothing_cost_no_more_memory_than_allowed_and_lose_nothing);
 
 fn targets_that_read_nothing_cost_no_more_memory_than_allowed_and_lose_nothing(lane: Lane) {
+    let count = if is_long() { 1000 } else { 256 };
+    let (allowed, of_peers) = (count * ALLOWED_EACH, count * OF_EACH);
     let listener = reading_little();
     let target = listener.local_addr().unwrap().as_socket().unwrap();
     let launch = lane.launch(&lane.listener(target, ""));
-    let pony = launch.memory(ALLOWED).start();
+    let pony = launch.memory(allowed).start();
     let leftovers = Leftovers::before(&pony, lane);
     let before = Memory::now(&pony);
 
     block_on(async {
         let listener = TcpListener::from_std(listener.into()).unwrap();
-        let flows = Flows::start(&listener, pony.address("tcp")).await;
+        let flows = Flows::start(&listener, pony.address("tcp"), count).await;
         let sent = flows.stalled().await;
         let growth = Memory::now(&pony).since(&before);
         measured(&format!(
-            "{lane}: {FLOWS} stalled flows took {} from their clients: {growth}",
+            "{lane}: {count} stalled flows took {} from their clients: {growth}",
             megabytes(sent)
         ));
         assert!(given(&pony) > 0, "nothing is accounted for");
-        assert!(given(&pony) <= ALLOWED, "there is enough for all");
+        assert!(given(&pony) <= allowed, "there is enough for all");
         wait_until("the memory to be within its limit", || {
             let growth = Memory::now(&pony).since(&before);
-            growth.sockets + growth.resident <= ALLOWED + OF_PEERS + OTHERS
-                && growth.machine <= ALLOWED + OF_PEERS + OTHERS_OF_MACHINE
+            growth.sockets + growth.resident <= allowed + of_peers + OTHERS
+                && growth.machine <= allowed + of_peers + OTHERS_OF_MACHINE
         });
         flows.finish(sent).await;
     });
@@ -69,7 +71,7 @@ struct Flows {
 }
 
 impl Flows {
-    async fn start(listener: &TcpListener, proxy: SocketAddr) -> Self {
+    async fn start(listener: &TcpListener, proxy: SocketAddr, count: u64) -> Self {
         let mut flows = Self {
             release: Rc::default(),
             is_released: Rc::default(),
@@ -78,7 +80,7 @@ impl Flows {
             targets: JoinSet::new(),
         };
         let seed = seed();
-        for number in 0..FLOWS {
+        for number in 0..count {
             let content = Content::new(seed, number);
             let socket = TcpSocket::new_v4().unwrap();
             socket.set_send_buffer_size(SMALL).unwrap();
@@ -204,15 +206,14 @@ impl std::fmt::Display for Memory {
     }
 }
 
-const FLOWS: u64 = 256;
-/// What the daemon is told to keep to.
-const ALLOWED: u64 = 64 << 20;
+/// What the daemon is told to keep to, for each flow: 64 MiB for 256.
+const ALLOWED_EACH: u64 = 256 << 10;
 /// The kernel doubles it.
 const SMALL: u32 = 8 << 10;
 const PIECE: u64 = 16 << 10;
 /// What the buffers of the test's own sockets hold: their sizes, doubled, with the headers around
 /// what is in them.
-const OF_PEERS: u64 = FLOWS * (2 * 2 * SMALL as u64 + (16 << 10));
+const OF_EACH: u64 = 2 * 2 * SMALL as u64 + (16 << 10);
 /// What others on the machine may take meanwhile.
 const OTHERS: u64 = 16 << 20;
 const OTHERS_OF_MACHINE: u64 = 256 << 20;

@@ -71,19 +71,26 @@ impl Entry {
 
     /// The block `tcp`, without its braces.
     pub(crate) fn tcp_keys(mut self, keys_and_values: &str) -> Self {
+        if keys_and_values.contains("lane:") {
+            self = self.without_lane();
+        }
         self.tcp += keys_and_values;
         self.tcp += ", ";
         self
     }
 
     /// The lane that its flows take, instead of any that was named before.
-    pub(crate) fn lane(mut self, lane: &str) -> Self {
+    pub(crate) fn lane(self, lane: &str) -> Self {
+        self.tcp_keys(&format!("lane: {lane}"))
+    }
+
+    fn without_lane(mut self) -> Self {
         let others = self
             .tcp
             .split_inclusive(", ")
             .filter(|key| !key.starts_with("lane:"));
         self.tcp = others.collect();
-        self.tcp_keys(&format!("lane: {lane}"))
+        self
     }
 
     /// The block `rate_limits`.

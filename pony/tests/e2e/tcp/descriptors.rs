@@ -47,14 +47,21 @@ fn neither_connections_nor_sessions_nor_refusals_leave_descriptors_behind() {
         )
         .start();
     let open = || pony.metric("process_open_fds", &[]);
+    let come_and_go = || {
+        for _ in 0..100 {
+            ping(&mut connect(pony.address("tcp")), b"hello");
+            expect_closed(&connect(pony.address("refused")));
+            ping_udp(&udp_client(pony.address("udp")), b"hello");
+            udp_client(pony.address("full")).send(b"refused").unwrap();
+        }
+    };
     ping_udp(&udp_client(pony.address("full")), b"the only place");
-    let before = open();
-    for _ in 0..100 {
-        ping(&mut connect(pony.address("tcp")), b"hello");
-        expect_closed(&connect(pony.address("refused")));
-        ping_udp(&udp_client(pony.address("udp")), b"hello");
-        udp_client(pony.address("full")).send(b"refused").unwrap();
-    }
+    // Every thread keeps some pipes for the flows that come next.
+    come_and_go();
     wait_eq(100, || pony.drops("full", "total_limit"));
+    wait_eq(0, || pony.active("tcp"));
+    let before = open();
+    come_and_go();
+    wait_eq(200, || pony.drops("full", "total_limit"));
     wait_until("the descriptors to be closed", || open() <= before);
 }
