@@ -27,7 +27,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::{controlling::Controlling, guarding::Guarding, laning::Laning, workers::Workers};
+use self::{
+    controlling::Controlling,
+    guarding::Guarding,
+    laning::{Board, Laning},
+    workers::Workers,
+};
 
 use crate::{
     admin::{self, Desk, Post},
@@ -39,7 +44,7 @@ use crate::{
     },
     observe::{self, Health, Log, Metrics, MetricsError, Recorder},
     policy::{BanList, Policy},
-    relay::{Memory, Switchboard, Whims},
+    relay::{Memory, Whims},
     sys,
     target::Resolver,
 };
@@ -287,7 +292,7 @@ impl Bound {
 struct Shared {
     log: Log,
     metrics: Metrics,
-    board: Option<Arc<Switchboard>>,
+    board: Board,
     whims: Option<Arc<Whims>>,
     memory: Arc<Memory>,
     resolver: Arc<Resolver>,
@@ -297,7 +302,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(config: &Config, log: Log, metrics: Metrics, board: Option<Arc<Switchboard>>) -> Self {
+    fn new(config: &Config, log: Log, metrics: Metrics, board: Board) -> Self {
         let memory = Arc::new(Memory::new(config.tcp.memory));
         let given = Arc::clone(&memory);
         metrics.show_tcp_memory(memory.total(), move || given.given());
@@ -331,7 +336,7 @@ impl Shared {
             policy: Arc::new(policy),
             recorder: Arc::new(Recorder::new(&config, metrics, self.log.clone())),
             config,
-            board: self.board.clone(),
+            board: Arc::clone(&self.board),
             whims: self.whims.clone(),
             memory: Arc::clone(&self.memory),
             resolver: Arc::clone(&self.resolver),

@@ -92,8 +92,8 @@ impl Lanes {
     }
 
     /// Tries the cases that kernels were seen to get wrong, on loopback. Blocks, for less than a
-    /// tenth of a second as a rule, two seconds where it fails, and twenty at most where the machine
-    /// is busy with others: not to be called from a task. A program that fails this must not be used.
+    /// tenth of a second as a rule, and twenty seconds at most where it fails, or
+    /// the machine is busy with others: not to be called from a task. A program that fails this must not be used.
     pub fn self_test(&mut self) -> Result<(), LanesError> {
         self.tested = self_test::run(self)?;
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -35,8 +35,8 @@ pub struct Service {
     pub policy: Arc<Policy>,
     /// Its metrics and log.
     pub recorder: Arc<Recorder>,
-    /// The kernel's lane for TCP flows, if there is one.
-    pub board: Option<Arc<Switchboard>>,
+    /// The kernel's lane for TCP flows, once there is one.
+    pub board: Arc<OnceLock<Arc<Switchboard>>>,
     /// For tests.
     pub whims: Option<Arc<Whims>>,
     /// What all TCP flows may pin together.

@@ -87,7 +87,7 @@ impl Arrival {
             record: &self.record,
             permit: &self.permit,
             rules: &self.service.config.tcp,
-            board: self.service.board.as_deref(),
+            board: self.service.board.get().map(Arc::as_ref),
             whims: self.service.whims.as_deref(),
             memory: &self.service.memory,
             cut: &self.cut,

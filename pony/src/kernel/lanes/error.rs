@@ -67,6 +67,12 @@ impl LanesError {
         }
     }
 
+    /// Whether a machine that is less busy may have the lane: nothing went wrong, but it took too
+    /// long.
+    pub fn is_for_lack_of_time(&self) -> bool {
+        matches!(self, Self::SelfTest { source, .. } if source.kind() == io::ErrorKind::TimedOut)
+    }
+
     /// The error with all that led to it, in one line.
     pub fn explain(&self) -> String {
         explain(self)

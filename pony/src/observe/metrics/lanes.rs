@@ -1,5 +1,10 @@
 //! The metrics of the lanes, of all listeners together.
 
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
 use pony_common::layout::lane::{SLIPS, Slip};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
@@ -16,6 +21,8 @@ pub struct LaneMetrics {
     lanes: Vec<OneLane>,
     changes: IntCounterVec,
     available: IntGaugeVec,
+    /// The last obstacle of each lane.
+    said: Mutex<HashMap<Lane, String>>,
     /// In the order of [`Slip::ALL`].
     slips: Vec<IntCounter>,
 }
@@ -76,6 +83,7 @@ impl LaneMetrics {
             lanes,
             changes,
             available,
+            said: Mutex::default(),
             slips,
         })
     }
@@ -84,9 +92,21 @@ impl LaneMetrics {
 impl LaneMetrics {
     /// Says whether a lane can be used, and if not, in a word, why.
     pub fn set_available(&self, lane: Lane, obstacle: Option<&str>) {
-        let labels = [lane.as_str(), obstacle.unwrap_or_default()];
+        let obstacle = obstacle.unwrap_or_default();
+        let labels = [lane.as_str(), obstacle];
+        let before = {
+            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            said.insert(lane, obstacle.to_owned())
+        };
+        if let Some(before) = before.filter(|before| before != obstacle) {
+            // Only the one before says something, or it is gone already.
+            drop(
+                self.available
+                    .remove_label_values(&[lane.as_str(), &before]),
+            );
+        }
         if let Ok(gauge) = self.available.get_metric_with_label_values(&labels) {
-            gauge.set(i64::from(obstacle.is_none()));
+            gauge.set(i64::from(obstacle.is_empty()));
         }
     }
 
