@@ -51,6 +51,12 @@ impl Addr16 {
         Self(octets)
     }
 
+    /// From the sixteen bytes of an IPv6 address, in four parts.
+    #[inline(always)]
+    pub const fn from_words([a, b, c, d]: [[u8; 4]; 4]) -> Self {
+        Self::from_halves(joined(a, b), joined(c, d))
+    }
+
     /// From the sixteen bytes of an IPv6 header.
     pub const fn from_v6(octets: [u8; 16]) -> Self {
         Self(octets)
@@ -94,9 +100,15 @@ impl Addr16 {
     }
 }
 
+/// Eight bytes as one number.
+#[inline(always)]
+const fn joined(first: [u8; 4], last: [u8; 4]) -> u64 {
+    (u32::from_be_bytes(first) as u64) << 32 | u32::from_be_bytes(last) as u64
+}
+
 /// A mask of `bits` ones from the top; all ones from 64 on.
 #[inline(always)]
-const fn leading_ones(bits: u8) -> u64 {
+pub(crate) const fn leading_ones(bits: u8) -> u64 {
     match bits {
         0..64 => !(u64::MAX >> bits),
         64.. => u64::MAX,
@@ -138,6 +150,17 @@ mod tests {
 
     fn addr(text: &str) -> Addr16 {
         text.parse::<IpAddr>().unwrap().into()
+    }
+
+    #[test]
+    fn four_words_make_an_address() {
+        let words = [
+            [0x20, 1, 0xd, 0xb8],
+            [0, 1, 0, 2],
+            [0, 3, 0, 4],
+            [0, 5, 0, 6],
+        ];
+        assert_eq!(Addr16::from_words(words), addr("2001:db8:1:2:3:4:5:6"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod policy;
 pub mod reads;
 pub mod report;
 pub mod settings;
+pub mod span;
 pub mod stats;
 
 /// Two halves as one word.

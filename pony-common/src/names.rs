@@ -12,6 +12,9 @@ pub const SK_VERDICT: &str = "sk_verdict";
 /// The program that takes sockets out of [`SOCKETS`].
 pub const TCP_LEAVE: &str = "tcp_leave";
 
+/// The program that says which socket gets a new connection or a datagram.
+pub const SK_PORTS: &str = "sk_ports";
+
 /// Which listener a packet is for.
 pub const LISTENERS: &str = "LISTENERS";
 /// The same by port, as far as that is enough.
@@ -42,6 +45,15 @@ pub const NAMES: &str = "NAMES";
 pub const STATS: &str = "STATS";
 /// Why packets were let through unjudged.
 pub const READS: &str = "READS";
+
+/// Which addresses and ports belong to listeners that have many.
+pub const SPANS: &str = "SPANS";
+/// Which of them belong to other listeners.
+pub const HOLES: &str = "HOLES";
+/// The sockets of the listeners that have many.
+pub const LISTENING: &str = "LISTENING";
+/// The global that says how many [`SPANS`] there are.
+pub const SPAN_COUNT: &str = "SPAN_COUNT";
 
 /// The sockets between which bytes are moved.
 pub const SOCKETS: &str = "SOCKETS";
@@ -74,9 +86,9 @@ pub const ATTEMPTS_KEY: &str = "ATTEMPTS_KEY";
 /// The longest name that the kernel stores without cutting it, in bytes.
 pub const MAX_NAME_LEN: usize = 15;
 
-const PROGRAMS: [&str; 4] = [XDP_GUARD, TC_EGRESS, SK_VERDICT, TCP_LEAVE];
+const PROGRAMS: [&str; 5] = [XDP_GUARD, TC_EGRESS, SK_VERDICT, TCP_LEAVE, SK_PORTS];
 
-const MAPS: [&str; 21] = [
+const MAPS: [&str; 24] = [
     LISTENERS,
     PORTS,
     POLICY,
@@ -90,6 +102,9 @@ const MAPS: [&str; 21] = [
     SETTINGS,
     STATS,
     READS,
+    SPANS,
+    HOLES,
+    LISTENING,
     SOCKETS,
     COOKIES,
     MOVED,

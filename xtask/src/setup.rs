@@ -163,8 +163,9 @@ const fn tool(program: &'static str, package: &'static str, role: &'static str) 
     }
 }
 
-const TOOLS: [Tool; 9] = [
+const TOOLS: [Tool; 12] = [
     tool("ip", "iproute2", "network namespaces and links"),
+    tool("nft", "nftables", "the kernel's own packet filter"),
     tool("ethtool", "ethtool", "offloads of links"),
     tool("bpftool", "bpftool", "a second look at programs and maps"),
     tool("curl", "curl", "an HTTP client"),
@@ -181,11 +182,6 @@ const TOOLS: [Tool; 9] = [
     ),
     tool("iperf3", "iperf3", "throughput"),
     tool("nc", "netcat-openbsd", "plain TCP and UDP"),
-];
-
-const BENCH_TOOLS: [Tool; 4] = [
-    tool("nft", "nftables", "the kernel's own packet filter"),
-    tool("xdp-filter", "xdp-tools", "another packet filter in XDP"),
     tool("haproxy", "haproxy", "another proxy (no service is needed)"),
     // No program, but a file that is found like one.
     tool(
@@ -194,6 +190,12 @@ const BENCH_TOOLS: [Tool; 4] = [
         "nginx as a TCP proxy",
     ),
 ];
+
+const BENCH_TOOLS: [Tool; 1] = [tool(
+    "xdp-filter",
+    "xdp-tools",
+    "another packet filter in XDP",
+)];
 
 #[cfg(test)]
 mod tests {

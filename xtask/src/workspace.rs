@@ -17,16 +17,19 @@ pub(crate) enum Object {
     Guard,
     /// The one that moves bytes from socket to socket.
     Lanes,
+    /// The one that gives a listener many ports.
+    Ports,
 }
 
 impl Object {
-    pub(crate) const ALL: [Self; 2] = [Self::Guard, Self::Lanes];
+    pub(crate) const ALL: [Self; 3] = [Self::Guard, Self::Lanes, Self::Ports];
 
     /// The program of `pony-ebpf` that it is built from.
     pub(crate) const fn program(self) -> &'static str {
         match self {
             Self::Guard => "pony-ebpf",
             Self::Lanes => "lanes",
+            Self::Ports => "ports",
         }
     }
 
@@ -35,6 +38,7 @@ impl Object {
         match self {
             Self::Guard => "pony",
             Self::Lanes => "lanes",
+            Self::Ports => "ports",
         }
     }
 }

@@ -53,6 +53,12 @@ impl ListenerKey {
         }
     }
 
+    /// Whether its protocol has this number.
+    #[inline(always)]
+    pub(super) const fn is_of(&self, protocol: u8) -> bool {
+        self.protocol == protocol
+    }
+
     /// Where in `PORTS` this port of this protocol is.
     #[inline(always)]
     pub const fn place(self) -> u32 {

@@ -25,6 +25,7 @@ const fn budgets(object: Object) -> &'static [Budget] {
     match object {
         Object::Guard => &GUARD,
         Object::Lanes => &LANES,
+        Object::Ports => &PORTS,
     }
 }
 
@@ -53,6 +54,12 @@ const LANES: [Budget; 2] = [
         steps: 1_000,
     },
 ];
+
+const PORTS: [Budget; 1] = [Budget {
+    name: "sk_ports",
+    instructions: 400,
+    steps: 1_000,
+}];
 
 /// Has the kernel verify every program of an object, says what that takes, and fails where it is too much.
 pub(super) fn check(object: Object, bytes: &[u8]) -> Result<()> {
@@ -100,6 +107,7 @@ fn verify(ebpf: &mut Ebpf, name: &str) -> Result<(ProgramInfo, Duration)> {
         Program::Xdp(xdp) => xdp.load().and_then(|()| xdp.info()),
         Program::SchedClassifier(classifier) => classifier.load().and_then(|()| classifier.info()),
         Program::SkSkb(sk_skb) => sk_skb.load().and_then(|()| sk_skb.info()),
+        Program::SkLookup(lookup) => lookup.load().and_then(|()| lookup.info()),
         Program::Iter(walk) => walk
             .load("tcp", &Btf::from_sys_fs()?)
             .and_then(|()| walk.info()),
