@@ -7,6 +7,7 @@ mod bans;
 mod check;
 mod clients;
 mod demo;
+mod doctor;
 mod load;
 mod output;
 mod run;
@@ -38,6 +39,8 @@ enum Command {
     Run(run::Options),
     /// Check a configuration file: every mistake at once, each with what to write instead.
     Check(check::Options),
+    /// Say what this machine lacks for a configuration, and the commands that mend it.
+    Doctor(doctor::Options),
     /// Show what clients have used, as the kernel guard of a running PacketPony counts it.
     Clients(clients::Options),
     /// Ban a client from a running PacketPony for a while.
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         Some(Command::Run(options)) => run::main(&options),
         Some(Command::Check(options)) => check::main(&options),
+        Some(Command::Doctor(options)) => doctor::main(&options),
         Some(Command::Clients(options)) => clients::main(&options),
         Some(Command::Ban(options)) => bans::ban(&options),
         Some(Command::Unban(options)) => bans::unban(&options),

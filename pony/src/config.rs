@@ -7,6 +7,7 @@
 //! that does not load is answered with everything that is wrong with it, not with the first fault.
 
 mod address;
+mod destination;
 mod document;
 mod duration;
 mod list_file;
@@ -19,7 +20,9 @@ mod reader;
 mod schema;
 mod services;
 mod size;
+mod span;
 mod suggest;
+mod target;
 
 use std::path::Path;
 use std::time::Duration;
@@ -28,15 +31,19 @@ pub use ipnet::IpNet;
 pub use pony_common::limit::{Action, BandwidthLimit};
 
 pub use self::address::{Host, HostPort};
+pub use self::destination::Destination;
 use self::locate::Lines;
 pub use self::model::{
-    Access, Admin, AttachMode, AttemptLimit, Config, ControlSocket, Guard, GuardMode, Interfaces,
-    KernelLog, Lane, Limits, Listener, Logging, MetricsEndpoint, Protocol, Refuse, Server,
-    SessionLog, Severity, StdoutFormat, Syslog, SyslogTransport, Tcp, TcpShare, Udp,
+    AcceptHeaders, Access, Admin, AttachMode, AttemptLimit, Config, ControlSocket, Family, Guard,
+    GuardMode, Interfaces, KernelLog, Lane, Limits, Listener, Logging, MetricsEndpoint, Protocol,
+    ProxyProtocol, Refuse, Routing, SendHeaders, SentFields, Server, SessionLog, Severity, Source,
+    SourcePort, StdoutFormat, Syslog, SyslogTransport, Tcp, TcpShare, Udp, UdpHeader,
 };
 use self::problem::Complaint;
 pub use self::problem::{Errors, Problem};
 use self::reader::Context;
+pub use self::span::Span;
+pub use self::target::Target;
 
 /// A configuration that may be used, and what its writer should know about it.
 #[derive(Clone, Debug, PartialEq)]

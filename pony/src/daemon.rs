@@ -8,6 +8,8 @@
 mod controlling;
 mod guarding;
 mod laning;
+mod returning;
+mod steering;
 mod workers;
 
 use std::{
@@ -25,7 +27,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{field::display, info, warn};
 
 use self::{
     controlling::Controlling,
@@ -37,16 +39,19 @@ use self::{
 use crate::{
     admin::{self, Desk, Post},
     config::{self, Config, Protocol},
-    kernel::{self, GuardListener, Rules},
+    kernel::{
+        self, GuardListener, Rules,
+        ports::{Ports, PortsError},
+    },
     listen::{
-        BindError, Gates, ListenSocket, Service, bind_tcp, bind_tcp_group, bind_udp, serve_tcp,
-        serve_udp,
+        BindError, FrontEnds, Gates, ListenSocket, Place, Reach, Service, bind_tcp, bind_tcp_group,
+        bind_udp, serve_tcp, serve_udp,
     },
     observe::{self, Health, Log, Metrics, MetricsError, Recorder},
     policy::{BanList, Policy},
     relay::{Memory, Whims},
     sys,
-    target::Resolver,
+    target::{self, Claims, Resolver, Routes, Targets, UniqueIds},
 };
 
 /// Why the daemon could not start.
@@ -67,6 +72,25 @@ pub enum StartError {
         what: String,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// Its targets cannot be reached as the configuration says.
+    #[error("{what}: {source}")]
+    Source {
+        /// Which listener.
+        what: String,
+        /// Which key, and what the kernel said.
+        source: target::SourceError,
+    },
+    /// Targets' answers to their clients' addresses would not come here.
+    #[error(transparent)]
+    Routing(#[from] target::RoutingError),
+    /// A listener cannot have more than one address and port.
+    #[error("{what}: {}", .source.explain())]
+    Ports {
+        /// Which listener.
+        what: String,
+        /// What is missing.
+        source: PortsError,
     },
     /// There are no threads for TCP clients.
     #[error(
@@ -95,6 +119,9 @@ pub struct Daemon {
     controlling: Option<Controlling>,
     workers: Workers,
     _laning: Laning,
+    /// As long as there are flows.
+    routes: Option<Routes>,
+    _ports: Option<Ports>,
     shutdown_timeout: Duration,
 }
 
@@ -132,13 +159,16 @@ impl Daemon {
         let metrics_socket = config.metrics.as_ref().map(bind_metrics).transpose()?;
         let control = admin::bind(&config.admin, &config.server.name)?;
         let workers = Workers::start(config.server.threads).map_err(StartError::Threads)?;
-        let mut bound = Vec::with_capacity(config.listeners.len());
-        for (number, listener) in (0..).zip(config.listeners) {
-            bound.push(shared.bind(listener, number, &workers)?);
-        }
+        steering::warn_of_neighbours(&config.listeners);
+        let bound = shared.bind_all(config.listeners, &workers)?;
+        let metrics_address = metrics_socket
+            .as_ref()
+            .and_then(|(socket, _)| socket.local_addr().ok());
+        let sk_ports = steering::start(&bound, metrics_address)?;
         let Shared {
             freed, bans, gates, ..
         } = shared;
+        let routes = returning::start(&config.server.name, &bound).await?;
         config.guard.instance = Some(config.server.name);
         let guarding = Guarding::start(&config.guard, &bound, &metrics, freed, &bans).await?;
         let controlling = control.map(|control| {
@@ -148,9 +178,6 @@ impl Daemon {
         });
         metrics.count_bans_with(move || bans.len(sys::now()));
 
-        let metrics_address = metrics_socket
-            .as_ref()
-            .and_then(|(socket, _)| socket.local_addr().ok());
         let metrics_server = metrics_socket.map(|(socket, path)| {
             MetricsServer::start(socket, path, metrics.clone(), Arc::clone(&health))
         });
@@ -174,6 +201,8 @@ impl Daemon {
             controlling,
             workers,
             _laning: laning,
+            routes,
+            _ports: sk_ports,
             shutdown_timeout: config.server.shutdown_timeout,
         })
     }
@@ -210,6 +239,7 @@ impl Daemon {
                 "Some connections did not end when they were cut"
             );
         }
+        drop(self.routes);
         if let Some(controlling) = self.controlling {
             controlling.stop().await;
         }
@@ -256,16 +286,21 @@ impl Bound {
     fn serve(self, gates: &Gates, workers: &Workers) {
         let config = &self.service.config;
         let (listener, target) = (&*config.name, &config.target);
+        let target_v6 = config.target_v6.as_ref().map(display);
+        let address = config
+            .span
+            .as_ref()
+            .map_or_else(|| self.address.to_string(), ToString::to_string);
         match self.socket {
             BoundSocket::Tcp(sockets) => {
-                info!(listener, address = %self.address, %target, "TCP listener started");
+                info!(listener, address, %target, target_v6, "TCP listener started");
                 for (socket, runtime) in sockets.into_iter().zip(workers.runtimes()) {
                     let task = serve_tcp(Arc::clone(&self.service), socket);
                     gates.tasks.spawn_on(task, runtime);
                 }
             }
             BoundSocket::Udp(socket) => {
-                info!(listener, address = %self.address, %target, "UDP listener started");
+                info!(listener, address, %target, target_v6, "UDP listener started");
                 gates.tasks.spawn(serve_udp(self.service, socket));
             }
         }
@@ -273,15 +308,18 @@ impl Bound {
 
     fn guard_listener(&self) -> GuardListener<'_> {
         let config = &self.service.config;
+        let (access, limits) = match &self.service.front_ends {
+            Some(front_ends) => front_ends.rules_for_packets(),
+            None => (&config.access, &config.limits),
+        };
         GuardListener {
             name: &config.name,
-            addr: self.address,
+            addr: config.span.is_none().then_some(self.address),
             v6_only: config.v6_only,
             rules: Rules {
                 protocol: config.protocol,
-                access: &config.access,
-                limits: &config.limits,
-                // Until there are listeners whose clients come through another proxy.
+                access,
+                limits,
                 per_client: true,
             },
         }
@@ -295,7 +333,9 @@ struct Shared {
     board: Board,
     whims: Option<Arc<Whims>>,
     memory: Arc<Memory>,
+    claims: Arc<Claims>,
     resolver: Arc<Resolver>,
+    ids: Arc<UniqueIds>,
     gates: Gates,
     freed: Arc<Notify>,
     bans: Arc<BanList>,
@@ -313,11 +353,31 @@ impl Shared {
             board,
             whims: Whims::from_environment().map(Arc::new),
             memory,
+            claims: Arc::default(),
             resolver: Arc::new(Resolver::new(config.server.resolve_ttl)),
+            ids: Arc::default(),
             gates: Gates::default(),
             freed: Arc::default(),
             bans: Arc::new(BanList::new(most_bans)),
         }
+    }
+
+    /// In the order of the configuration.
+    fn bind_all(
+        &self,
+        listeners: Vec<config::Listener>,
+        workers: &Workers,
+    ) -> Result<Vec<Bound>, StartError> {
+        // Who has many ports to choose from comes last, and leaves the others theirs.
+        let (spans, singles): (Vec<_>, Vec<_>) = (0..)
+            .zip(listeners)
+            .partition(|(_, listener)| listener.span.is_some());
+        let mut bound = Vec::with_capacity(spans.len() + singles.len());
+        for (number, listener) in singles.into_iter().chain(spans) {
+            bound.push((number, self.bind(listener, number, workers)?));
+        }
+        bound.sort_by_key(|(number, _)| *number);
+        Ok(bound.into_iter().map(|(_, bound)| bound).collect())
     }
 
     fn bind(
@@ -327,19 +387,32 @@ impl Shared {
         workers: &Workers,
     ) -> Result<Bound, StartError> {
         let what = format!("listener {}", config.name);
+        target::try_out(&config).map_err(|source| StartError::Source {
+            what: what.clone(),
+            source,
+        })?;
         let (socket, address) = open_socket(&config, &what, workers)?;
         let metrics = self.metrics.listener(&config.name, config.protocol)?;
         let policy = Policy::new(&config.access, &config.limits, MOST_CLIENTS)
             .notify_freed(Arc::clone(&self.freed))
             .banning(Arc::clone(&self.bans), number);
+        let mut recorder = Recorder::new(&config, metrics, self.log.clone());
+        let front_ends = FrontEnds::of(&config);
+        if front_ends.is_some() {
+            recorder = recorder.with_headers(self.metrics.headers(&config.name)?);
+        }
         let service = Service {
             policy: Arc::new(policy),
-            recorder: Arc::new(Recorder::new(&config, metrics, self.log.clone())),
+            recorder: Arc::new(recorder),
+            targets: Targets::new(&config),
             config,
             board: Arc::clone(&self.board),
             whims: self.whims.clone(),
             memory: Arc::clone(&self.memory),
+            claims: Arc::clone(&self.claims),
             resolver: Arc::clone(&self.resolver),
+            front_ends,
+            ids: Arc::clone(&self.ids),
             gates: self.gates.clone(),
         };
         Ok(Bound {
@@ -365,12 +438,7 @@ fn open_socket(
     };
     match config.protocol {
         Protocol::Tcp => {
-            let group = bind_tcp_group(
-                &config.listen,
-                config.v6_only,
-                config.tcp.keepalive,
-                workers.len(),
-            );
+            let group = bind_tcp_group(Place::of(config), config.tcp.keepalive, workers.len());
             let mut sockets = Vec::with_capacity(workers.len());
             let mut address = None;
             for (socket, runtime) in group
@@ -387,9 +455,9 @@ fn open_socket(
             Ok((BoundSocket::Tcp(sockets), address))
         }
         Protocol::Udp => {
-            let socket = bind_udp(&config.listen, config.v6_only).map_err(bind_error)?;
+            let socket = bind_udp(Place::of(config)).map_err(bind_error)?;
             let address = socket.local_addr().map_err(socket_error)?;
-            let socket = ListenSocket::new(socket).map_err(socket_error)?;
+            let socket = ListenSocket::new(socket, Reach::of(config)).map_err(socket_error)?;
             Ok((BoundSocket::Udp(socket), address))
         }
     }
@@ -397,7 +465,7 @@ fn open_socket(
 
 fn bind_metrics(config: &config::MetricsEndpoint) -> Result<(TcpListener, String), StartError> {
     let what = "metrics.prometheus".to_owned();
-    match bind_tcp(&config.listen, false) {
+    match bind_tcp((&config.listen).into()) {
         Err(source) => Err(StartError::Bind { what, source }),
         Ok(socket) => match TcpListener::from_std(socket) {
             Err(source) => Err(StartError::Socket { what, source }),

@@ -27,6 +27,7 @@ mod netlink;
 mod object;
 mod pins;
 mod policy;
+pub mod ports;
 mod secrets;
 mod settings;
 
@@ -59,8 +60,10 @@ pub const OBJECT: Option<&[u8]> = object::EMBEDDED;
 pub struct GuardListener<'a> {
     /// Its name in metrics.
     pub name: &'a str,
-    /// The address that its socket is bound to.
-    pub addr: SocketAddr,
+    /// The address that its socket is bound to. `None`: it is reached at more than one address and
+    /// port, some of which others may use too, in connections that they opened themselves or have
+    /// had before. A packet does not say whose it is, so the guard leaves the listener alone.
+    pub addr: Option<SocketAddr>,
     /// Whether an IPv6 wildcard leaves IPv4 alone.
     pub v6_only: bool,
     /// By what it is judged.
@@ -105,6 +108,17 @@ pub async fn start(
     }
 }
 
+/// Whether the guard's programs can be had: the kernel gets them as at the start, and nothing is
+/// attached. The error says what to do.
+pub fn try_out(config: &config::Guard) -> Result<(), String> {
+    let load = || {
+        let object = OBJECT.ok_or(StartError::NoObject)?;
+        let mut ebpf = object::load(object, config, &[], Sizes::new(config, &[]))?;
+        object::verify(&mut ebpf)
+    };
+    load().map_err(|error| explain(&error))
+}
+
 /// How many bytes of the kernel's memory a guard takes at least. Large access lists take more.
 pub fn memory(config: &config::Guard) -> u64 {
     Sizes::new(config, &[]).bytes()
@@ -136,6 +150,7 @@ impl Guard {
         let counters = CounterMaps::take(&mut ebpf)?;
         let follower = Follower::start(ebpf, config).await?;
         announce(listeners, sizes, installed);
+        say_who_is_left_alone(listeners);
         Ok(Self {
             counters: Arc::new(Counters::new(counters, follower.shown().clone())),
             follower,
@@ -194,6 +209,19 @@ fn announce(listeners: &[GuardListener<'_>], sizes: Sizes, installed: Installed)
         map_bytes = sizes.bytes(),
         "Kernel guard ready"
     );
+}
+
+/// Says once for which listeners the daemon alone refuses.
+fn say_who_is_left_alone(listeners: &[GuardListener<'_>]) {
+    let alone = listeners.iter().filter(|listener| listener.addr.is_none());
+    let names: Vec<_> = alone.map(|listener| listener.name).collect();
+    if !names.is_empty() {
+        let listeners = names.join(", ");
+        info!(
+            listeners,
+            "Kernel guard leaves listeners with ranges of addresses or ports to the daemon"
+        );
+    }
 }
 
 const ROW_BYTES: usize = 64;

@@ -26,6 +26,7 @@ pub mod kernel;
 pub mod listen;
 pub mod observe;
 pub mod policy;
+pub mod proxy_header;
 pub mod relay;
 pub mod sys;
 pub mod target;

@@ -9,12 +9,16 @@
 //! - A refused client costs no target connection.
 //! - Every flow and session is a tracked task, so stopping can wait for the last one.
 
+mod front_end;
+mod neighbours;
 mod service;
 mod socket;
 mod tcp;
 mod udp;
 
+pub use front_end::FrontEnds;
+pub use neighbours::neighbours;
 pub use service::{Gates, Service};
-pub use socket::{BindError, bind_tcp, bind_tcp_group, bind_udp};
+pub use socket::{BindError, Place, bind_tcp, bind_tcp_group, bind_udp};
 pub use tcp::serve_tcp;
-pub use udp::{ListenSocket, serve_udp};
+pub use udp::{ListenSocket, Reach, serve_udp};

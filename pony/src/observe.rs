@@ -29,13 +29,14 @@ mod text;
 mod throttle;
 mod worker;
 
-pub use self::event::{EventKind, FlowEvent, Message, Value};
+pub use self::event::{EventKind, FlowEvent, Message, Passage, Value};
 pub use self::health::{Health, Readiness};
 pub use self::http::serve;
 pub use self::layer::{LogLayer, tracing_layer};
 pub use self::log::{FlushError, Log, LogError, Sinks};
 pub use self::metrics::{
-    ErrorKind, GuardMetrics, LaneMetrics, ListenerMetrics, Metrics, MetricsError,
+    ErrorKind, GuardMetrics, HeaderMetrics, HeaderResult, LaneMetrics, ListenerMetrics, Metrics,
+    MetricsError,
 };
 pub use self::record::{Direction, FlowRecord};
 pub use self::recorder::Recorder;

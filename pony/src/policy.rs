@@ -31,17 +31,18 @@ use std::{net::IpAddr, sync::Arc};
 use pony_common::{addr::Addr16, layout::block::Scope, limit::Action, reason::Reason, time::Nanos};
 use tokio::sync::Notify;
 
+pub use self::{
+    access::Nets,
+    bans::{Ban, BanList, Full, Suspect},
+    credit::Credit,
+    permit::Permit,
+};
 use self::{
     access::{AccessList, Standing},
     ledger::Ledger,
     roll::Roll,
     total::{Enforcement, Total},
     usage::ClientLimits,
-};
-pub use self::{
-    bans::{Ban, BanList, Full, Suspect},
-    credit::Credit,
-    permit::Permit,
 };
 use crate::config::{Access, Limits, Protocol};
 
@@ -129,6 +130,29 @@ impl Policy {
             }
         }
         Ok(permit)
+    }
+
+    /// Takes a place for a front end whose PROXY header is not there yet. It is among those of its
+    /// own address, and of the listener, for as long; it is no attempt, and needs to be on no list.
+    pub fn wait(self: &Arc<Self>, front_end: IpAddr) -> Result<Permit, Reason> {
+        let front_end = front_end.to_canonical();
+        let standing = self.access.standing(front_end).unwrap_or(Standing::Limited);
+        let enforcement = self.enforcement(standing);
+        let (client, violation) = match &self.ledger {
+            Some(ledger) => {
+                let key = self.client(front_end.into());
+                let (client, violation) = ledger.wait(key, &self.total, enforcement)?;
+                (Some((key, client)), violation)
+            }
+            None => (None, self.total.open(None, enforcement)?),
+        };
+        Ok(Permit {
+            policy: Arc::clone(self),
+            client,
+            standing,
+            violation,
+            place: None,
+        })
     }
 
     fn admit_by_limits(

@@ -35,5 +35,5 @@ pub use pump::broken;
 pub use sockets::Sockets;
 pub use switchboard::Switchboard;
 pub use tcp::{Flow, relay_tcp};
-pub use udp::{LastActivity, ReplyPath, SessionRelay};
+pub use udp::{LastActivity, ReplyPath, SessionRelay, Told};
 pub use whim::Whims;

@@ -3,7 +3,9 @@
 //! Owns every `unsafe` block of the daemon. Does not know what a listener, a client or a flow is.
 
 pub mod buffers;
+pub mod destination;
 mod memory;
+pub mod netlink;
 pub mod tcp;
 
 use std::{
@@ -85,6 +87,12 @@ pub fn allow_fragments(socket: &impl AsRawFd, is_v6: bool) -> io::Result<()> {
         set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 0)?;
     }
     Ok(())
+}
+
+/// Has the coming `bind` take an address only, and leave the port to `connect`.
+pub fn bind_without_port(socket: &impl AsRawFd) -> io::Result<()> {
+    // Sockets of IPv6 listen to this one too.
+    set_int(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
 }
 
 fn set_int(socket: &impl AsRawFd, level: i32, name: i32, value: i32) -> io::Result<()> {

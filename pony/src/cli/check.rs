@@ -5,9 +5,10 @@ use std::{net::ToSocketAddrs as _, process::ExitCode};
 use super::{ConfigFile, load, output};
 use crate::{
     admin,
-    config::{Config, GuardMode, Host, HostPort, Listener, Loaded, Protocol},
+    config::{Config, GuardMode, Host, Listener, Loaded, Protocol},
     kernel,
-    listen::{bind_tcp, bind_udp},
+    listen::{Place, bind_tcp, bind_udp},
+    target,
 };
 
 #[derive(clap::Args, Debug)]
@@ -71,21 +72,34 @@ fn try_out(config: &Config) -> Vec<String> {
     // Kept until the end: two addresses that exclude each other must meet.
     let mut bound_tcp = Vec::new();
     let mut bound_udp = Vec::new();
-    for listener in &config.listeners {
-        let result =
-            match listener.protocol {
-                Protocol::Tcp => bind_tcp(&listener.listen, listener.v6_only)
-                    .map(|socket| bound_tcp.push(socket)),
-                Protocol::Udp => bind_udp(&listener.listen, listener.v6_only)
-                    .map(|socket| bound_udp.push(socket)),
-            };
+    // Who has many ports to choose from comes last, as at a start.
+    let mut listeners: Vec<_> = config.listeners.iter().collect();
+    listeners.sort_by_key(|listener| listener.span.is_some());
+    for listener in listeners {
+        let place = Place::of(listener);
+        let result = match listener.protocol {
+            Protocol::Tcp => bind_tcp(place).map(|socket| bound_tcp.push(socket)),
+            Protocol::Udp => bind_udp(place).map(|socket| bound_udp.push(socket)),
+        };
         if let Err(error) = result {
+            problems.push(format!("listener {}: {error}", listener.name));
+        }
+        if let Err(error) = target::try_out(listener) {
             problems.push(format!("listener {}: {error}", listener.name));
         }
         problems.extend(unresolvable(listener));
     }
+    let spanning = config
+        .listeners
+        .iter()
+        .find(|listener| listener.span.is_some());
+    if let Some(listener) = spanning
+        && let Err(error) = kernel::ports::try_out()
+    {
+        problems.push(format!("listener {}: {}", listener.name, error.explain()));
+    }
     if let Some(metrics) = &config.metrics
-        && let Err(error) = bind_tcp(&metrics.listen, false)
+        && let Err(error) = bind_tcp((&metrics.listen).into())
     {
         problems.push(format!("metrics.prometheus: {error}"));
     }
@@ -95,19 +109,23 @@ fn try_out(config: &Config) -> Vec<String> {
     problems
 }
 
-fn unresolvable(listener: &Listener) -> Option<String> {
-    let HostPort {
-        host: Host::Name(name),
-        port,
-    } = &listener.target
-    else {
-        return None;
-    };
-    let error = (name.as_str(), *port).to_socket_addrs().err()?;
-    Some(format!(
-        "listener {}: cannot resolve target_address {}: {error}",
-        listener.name, listener.target
-    ))
+fn unresolvable(listener: &Listener) -> impl Iterator<Item = String> {
+    let v6 = listener.target_v6.as_ref();
+    let targets = [
+        Some(("target_address", &listener.target)),
+        v6.map(|target| ("target_address_v6", target)),
+    ];
+    targets.into_iter().flatten().filter_map(|(key, target)| {
+        let Host::Name(name) = &target.host else {
+            return None;
+        };
+        let port = target.port.unwrap_or_default();
+        let error = (name.as_str(), port).to_socket_addrs().err()?;
+        Some(format!(
+            "listener {}: cannot resolve {key} {target}: {error}",
+            listener.name
+        ))
+    })
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl HostPort {
 }
 
 /// `host` and `port` of `text`; the brackets of an IPv6 address stay with it.
-fn split(text: &str) -> Result<(&str, &str), Complaint> {
+pub(super) fn split(text: &str) -> Result<(&str, &str), Complaint> {
     let plain = text.trim();
     if plain.is_empty() {
         return Err(Complaint::new("is empty", EXAMPLES));
@@ -106,7 +106,8 @@ fn split(text: &str) -> Result<(&str, &str), Complaint> {
     }
 }
 
-fn parse_host(host: &str, text: &str) -> Result<Host, Complaint> {
+/// Reads a host; `text` is what it stands in.
+pub(super) fn parse_host(host: &str, text: &str) -> Result<Host, Complaint> {
     if host.is_empty() {
         return Ok(Host::Any);
     }
@@ -211,7 +212,12 @@ fn check_name(name: &str) -> Result<(), Complaint> {
     Ok(())
 }
 
-fn parse_port(port: &str, protocol: Protocol, services: &Services) -> Result<u16, Complaint> {
+/// Reads a port, or the name of one.
+pub(super) fn parse_port(
+    port: &str,
+    protocol: Protocol,
+    services: &Services,
+) -> Result<u16, Complaint> {
     const RANGE: &str = "write a port from 1 to 65535";
     if port.is_empty() {
         return Err(Complaint::new("has no port after the colon", RANGE));

@@ -3,6 +3,9 @@
 //! Holds plain values only. It does not read, check or resolve anything; whoever holds a
 //! [`Config`] holds one that passed every check of [`super::parse`].
 
+mod proxy_protocol;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +13,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 use pony_common::limit::{Action, BandwidthLimit};
 
+pub use self::proxy_protocol::{AcceptHeaders, ProxyProtocol, SendHeaders, SentFields, UdpHeader};
 use super::address::HostPort;
+use super::destination::Destination;
+use super::span::Span;
+use super::target::Target;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -205,23 +212,91 @@ impl std::fmt::Display for Protocol {
     }
 }
 
+/// The only address family that a listener has.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub const fn of(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// Every address of the family.
+    pub const fn wildcard(self) -> IpAddr {
+        match self {
+            Self::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Self::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        }
+    }
+}
+
 /// One place where clients are accepted, with the policy there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
     /// Unique; without control characters.
     pub name: Arc<str>,
     pub protocol: Protocol,
+    /// `None`: both, as far as `listen` is in both.
+    pub family: Option<Family>,
     /// Port 0: the kernel picks one.
     pub listen: HostPort,
-    /// The wildcard IPv6 socket must leave IPv4 alone, because another listener has the port there.
+    /// What clients reach it at, if that is more than `listen`, which is a part of it.
+    pub span: Option<Span>,
+    /// The wildcard IPv6 socket must leave IPv4 alone, because another listener has the port there,
+    /// or because of `family`.
     pub v6_only: bool,
-    /// Its port is never 0.
-    pub target: HostPort,
+    /// Clients may come for other addresses than our own, to which others send them (TPROXY).
+    pub transparent: bool,
+    /// For IPv6 clients too, unless there is one for them.
+    pub target: Target,
+    /// For clients whose address is IPv6.
+    pub target_v6: Option<Target>,
+    /// Where PROXY headers may send clients instead. `None`: they have no say.
+    pub destinations: Option<Vec<Destination>>,
+    pub source: Source,
     pub access: Access,
     pub limits: Limits,
+    pub proxy_protocol: ProxyProtocol,
     pub tcp: Tcp,
     pub udp: Udp,
     pub session_log: SessionLog,
+}
+
+/// From where the target sees its clients come.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Source {
+    /// From the client's own address. `None`: from ours.
+    pub preserve: Option<SourcePort>,
+    pub routing: Routing,
+    /// Set on the sockets that are connected to the target (`SO_MARK`). Never 0.
+    pub mark: Option<u32>,
+}
+
+/// What to do where the client's port is taken on this machine.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum SourcePort {
+    /// Use another port of the client's address.
+    #[default]
+    Preferred,
+    /// Do without the connection.
+    Required,
+}
+
+/// Who brings the target's answers to the client's address back to us.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Routing {
+    /// The daemon, for targets on loopback.
+    #[default]
+    Auto,
+    /// The administrator.
+    Manual,
 }
 
 /// Who may use a listener. IPv4-mapped prefixes are stored as IPv4, host bits are zero.

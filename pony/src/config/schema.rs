@@ -5,14 +5,17 @@
 
 mod access;
 mod admin;
+mod destination;
 mod guard;
 mod limits;
 mod listener;
 mod logging;
 mod metrics;
 mod places;
+mod proxy_protocol;
 mod server;
 mod session_log;
+mod source;
 mod tcp;
 mod udp;
 
@@ -49,6 +52,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("tcp", tcp::SHARE_KEYS),
     ("listeners[]", listener::KEYS),
     ("listeners[].rate_limits", limits::KEYS),
+    ("listeners[].proxy_protocol", proxy_protocol::KEYS),
     ("listeners[].tcp", tcp::KEYS),
     ("listeners[].tcp.logging", session_log::KEYS),
     ("listeners[].udp", udp::KEYS),
@@ -115,7 +119,7 @@ pub(super) fn check(root: &Node, context: &Context) -> Option<Config> {
         listeners: listeners?,
     };
     for (index, listener) in config.listeners.iter_mut().enumerate() {
-        listener.v6_only = v6_only.contains(&index);
+        listener.v6_only |= v6_only.contains(&index);
     }
     Some(config)
 }

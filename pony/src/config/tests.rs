@@ -10,12 +10,13 @@ mod lists;
 mod places;
 mod robust;
 mod shipped;
+mod source;
 mod values;
 mod warnings;
 mod wrong;
 
 /// A file that loads without warnings: one line for each key that the tests change.
-const BASE: [(&str, &str); 16] = [
+const BASE: [(&str, &str); 24] = [
     ("server", "server: {name: here}"),
     ("logging", "logging: {stdout: {enabled: true}}"),
     ("metrics", "metrics:"),
@@ -31,6 +32,14 @@ const BASE: [(&str, &str); 16] = [
     ("rate_limits", "  rate_limits:"),
     ("tcp", "  tcp:"),
     ("udp", "  udp:"),
+    ("target_address_v6", "  target_address_v6:"),
+    ("preserve_source", "  preserve_source:"),
+    ("preserve_source_port", "  preserve_source_port:"),
+    ("routing", "  routing:"),
+    ("mark", "  mark:"),
+    ("dynamic_destination", "  dynamic_destination:"),
+    ("allowed_destinations", "  allowed_destinations:"),
+    ("proxy_protocol", "  proxy_protocol:"),
     ("admin", "admin:"),
 ];
 

@@ -13,22 +13,29 @@ use crate::config::Protocol;
 /// The entries for these listeners; a listener's number is its place in the slice.
 ///
 /// A listener on all addresses of both families gets one entry per family, but leaves IPv4 to a
-/// listener that is there for IPv4 alone.
+/// listener that is there for IPv4 alone. One that the guard leaves alone has none, and its number
+/// all the same.
 pub(super) fn listener_entries(
     listeners: &[GuardListener<'_>],
 ) -> HashMap<ListenerKey, ListenerEntry> {
     let mut entries = HashMap::new();
-    for (number, listener) in (0..).zip(listeners) {
-        let key = key(listener, Addr16::from(listener.addr.ip()));
+    let listeners = || {
+        let numbered = (0..).zip(listeners);
+        numbered.filter_map(|(number, listener)| Some((number, listener, listener.addr?)))
+    };
+    for (number, listener, addr) in listeners() {
+        let key = key(listener, Addr16::from(addr.ip()), addr.port());
         entries.insert(
             key,
             ListenerEntry::new(number, listener.rules.limits.ipv6_prefix),
         );
     }
-    for (number, listener) in (0..).zip(listeners) {
-        if Addr16::from(listener.addr.ip()) == ANY_V6 && !listener.v6_only {
+    for (number, listener, addr) in listeners() {
+        if Addr16::from(addr.ip()) == ANY_V6 && !listener.v6_only {
             let entry = ListenerEntry::new(number, listener.rules.limits.ipv6_prefix);
-            entries.entry(key(listener, ANY_V4)).or_insert(entry);
+            entries
+                .entry(key(listener, ANY_V4, addr.port()))
+                .or_insert(entry);
         }
     }
     entries
@@ -46,12 +53,12 @@ pub(super) fn port_entries(
     ports
 }
 
-fn key(listener: &GuardListener<'_>, addr: Addr16) -> ListenerKey {
+fn key(listener: &GuardListener<'_>, addr: Addr16, port: u16) -> ListenerKey {
     let transport = match listener.rules.protocol {
         Protocol::Tcp => Transport::Tcp,
         Protocol::Udp => Transport::Udp,
     };
-    ListenerKey::new(transport, addr, Be16::from_host(listener.addr.port()))
+    ListenerKey::new(transport, addr, Be16::from_host(port))
 }
 
 #[cfg(test)]
@@ -75,7 +82,7 @@ mod tests {
         static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
         GuardListener {
             name: "web",
-            addr: addr.parse().unwrap(),
+            addr: Some(addr.parse().unwrap()),
             v6_only,
             rules: Rules {
                 protocol,
@@ -128,6 +135,14 @@ mod tests {
         assert_eq!(rows, expected([(":: 80", 0), ("0.0.0.0 80", 1)]));
         let rows = numbers(&[v4, both]);
         assert_eq!(rows, expected([("0.0.0.0 80", 0), (":: 80", 1)]));
+    }
+
+    #[test]
+    fn a_listener_that_is_left_alone_has_a_number_and_no_entry() {
+        let mut alone = listener(Protocol::Tcp, "0.0.0.0:80", false);
+        alone.addr = None;
+        let rows = numbers(&[alone, listener(Protocol::Tcp, "0.0.0.0:81", false)]);
+        assert_eq!(rows, expected([("0.0.0.0 81", 1)]));
     }
 
     #[test]

@@ -1,22 +1,23 @@
 //! The little of netlink that `rtnetlink` does not offer: notifications that say when some were
-//! lost, and requests from where nothing can be awaited.
+//! lost, and what must be taken off where nothing can be awaited.
 //!
 //! Reads no more of a message than what kind it is and which interface it is about.
 
-use std::{collections::HashSet, io, iter};
+use std::{collections::HashSet, io};
 
 use futures_util::FutureExt as _;
 use rtnetlink::{
-    packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage},
+    packet_core::{NLM_F_ACK, NLM_F_DUMP},
     packet_route::{
         RouteNetlinkMessage,
         tc::{TcHandle, TcMessage},
     },
     sys::{
-        AsyncSocket as _, AsyncSocketExt as _, Socket, SocketAddr, TokioSocket,
-        protocols::NETLINK_ROUTE,
+        AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE,
     },
 };
+
+use crate::sys::netlink::{Kernel, Message, messages};
 
 /// Hears of every change of an interface.
 pub(super) struct Monitor(TokioSocket);
@@ -80,78 +81,16 @@ pub(super) fn remove_unused_clsact(index: u32) -> io::Result<()> {
             minor,
         };
         let request = RouteNetlinkMessage::GetTrafficFilter(filters);
-        if kernel.ask(request, NLM_F_DUMP)? > 0 {
+        let mut is_used = false;
+        kernel.ask(request, NLM_F_DUMP, |_filter| is_used = true)?;
+        if is_used {
             return Ok(());
         }
     }
     let mut qdisc = TcMessage::with_index(index);
     qdisc.header.parent = TcHandle::CLSACT;
     let request = RouteNetlinkMessage::DelQueueDiscipline(qdisc);
-    kernel.ask(request, NLM_F_ACK).map(drop)
-}
-
-/// A socket that waits for its answers.
-struct Kernel(Socket);
-
-impl Kernel {
-    fn connect() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self(socket))
-    }
-
-    /// Sends a request, and returns how many things the kernel answered with.
-    fn ask(&mut self, request: RouteNetlinkMessage, flags: u16) -> io::Result<usize> {
-        let mut request = NetlinkMessage::from(request);
-        request.header.flags = NLM_F_REQUEST | flags;
-        request.finalize();
-        let mut bytes = vec![0; request.buffer_len()];
-        request.serialize(&mut bytes);
-        self.0.send(&bytes, 0)?;
-        let mut count = 0;
-        loop {
-            let (datagram, _kernel) = self.0.recv_from_full()?;
-            for message in messages(&datagram) {
-                match message.kind {
-                    NLMSG_DONE => return Ok(count),
-                    NLMSG_ERROR => return message.result().map(|()| count),
-                    _ => count += 1,
-                }
-            }
-        }
-    }
-}
-
-/// One message of those in a datagram.
-#[derive(Clone, Copy)]
-struct Message<'a> {
-    kind: u16,
-    payload: &'a [u8],
-}
-
-impl Message<'_> {
-    /// What an answer says that is no more than a result.
-    fn result(&self) -> io::Result<()> {
-        match self.payload.first_chunk().copied().map(i32::from_ne_bytes) {
-            Some(0) => Ok(()),
-            Some(errno) => Err(io::Error::from_raw_os_error(errno.saturating_neg())),
-            None => Err(io::ErrorKind::InvalidData.into()),
-        }
-    }
-}
-
-fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
-    let mut rest = datagram;
-    iter::from_fn(move || {
-        let message = NetlinkBuffer::new_checked(rest).ok()?;
-        let len = usize::try_from(message.length()).ok()?;
-        rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
-        Some(Message {
-            kind: message.message_type(),
-            payload: message.payload(),
-        })
-    })
+    kernel.ask(request, NLM_F_ACK, |_| {})
 }
 
 /// The number of the interface that this message says is gone.
@@ -162,9 +101,6 @@ fn gone_link(message: Message<'_>) -> Option<u32> {
     let is_gone = message.kind == libc::RTM_DELLINK && i32::from(*family) == libc::AF_UNSPEC;
     is_gone.then_some(u32::from_ne_bytes(index.try_into().ok()?))
 }
-
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
 
 #[cfg(test)]
 mod tests;

@@ -7,13 +7,14 @@ use std::{
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::front_end::{FrontEnds, Introduction};
 use crate::{
-    config,
+    config::{self, HostPort},
     observe::Recorder,
     policy::{Permit, Policy},
     relay::{Memory, Switchboard, Whims},
     sys,
-    target::Resolver,
+    target::{Claims, Resolver, Targets, UniqueIds},
 };
 
 /// How the whole daemon is told to end, and how it knows that it has.
@@ -41,8 +42,16 @@ pub struct Service {
     pub whims: Option<Arc<Whims>>,
     /// What all TCP flows may pin together.
     pub memory: Arc<Memory>,
+    /// Where its clients are forwarded to.
+    pub targets: Targets,
+    /// Which clients' ports are in use towards targets.
+    pub claims: Arc<Claims>,
     /// The targets' names.
     pub resolver: Arc<Resolver>,
+    /// Who may say for whom it connects, if anybody.
+    pub front_ends: Option<FrontEnds>,
+    /// Names for connections.
+    pub ids: Arc<UniqueIds>,
     /// Stopping.
     pub gates: Gates,
 }
@@ -61,6 +70,26 @@ impl Service {
                 self.recorder.refused(client, reason);
                 None
             }
+        }
+    }
+}
+
+impl Service {
+    /// Where to connect for a client: where its header says if that counts, else where the
+    /// configuration says.
+    pub(super) fn target(&self, introduction: &Introduction) -> Arc<HostPort> {
+        match introduction.named_target(self.front_ends.as_ref()) {
+            Some(named) => Arc::new(named),
+            None => self.targets.choose(introduction.origin),
+        }
+    }
+
+    /// Gives a name of ours where the target is to be told one and there is none.
+    pub(super) fn name(&self, introduction: &mut Introduction) {
+        let send = self.config.proxy_protocol.send.as_ref();
+        if send.is_some_and(|send| send.fields.unique_id) {
+            let id = &mut introduction.fields.unique_id;
+            id.get_or_insert_with(|| self.ids.make());
         }
     }
 }

@@ -5,33 +5,78 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _, UdpSocket},
+    ops::RangeInclusive,
     time::Duration,
 };
 
 use socket2::{Domain, Protocol as SocketProtocol, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::config::{Host, HostPort, Protocol};
+use crate::config::{Family, Host, HostPort, Listener, Protocol, Span};
+
+/// Where to listen, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    address: &'a HostPort,
+    /// Of all its ports one is enough: the kernel is told to bring the others' clients here.
+    span: Option<&'a Span>,
+    family: Option<Family>,
+    /// A wildcard IPv6 socket does not take IPv4 clients as well.
+    v6_only: bool,
+    /// What comes may be addressed to others.
+    transparent: bool,
+}
+
+impl<'a> Place<'a> {
+    /// Where a listener listens.
+    pub fn of(listener: &'a Listener) -> Self {
+        Self {
+            address: &listener.listen,
+            span: listener.span.as_ref(),
+            family: listener.family,
+            v6_only: listener.v6_only,
+            transparent: listener.transparent,
+        }
+    }
+
+    /// The ports of which the socket gets the first that is free.
+    fn ports(&self) -> RangeInclusive<u16> {
+        let port = self.address.port;
+        self.span.map_or(port..=port, |span| span.ports.clone())
+    }
+}
+
+impl<'a> From<&'a HostPort> for Place<'a> {
+    /// For whatever family the address has.
+    fn from(address: &'a HostPort) -> Self {
+        Self {
+            address,
+            span: None,
+            family: None,
+            v6_only: false,
+            transparent: false,
+        }
+    }
+}
 
 /// Why a listening socket could not be had.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {protocol} {address}: {source}{hint}")]
 pub struct BindError {
     protocol: &'static str,
-    address: HostPort,
+    address: String,
     hint: &'static str,
     source: io::Error,
 }
 
-/// Binds a TCP listener. `v6_only` keeps a wildcard IPv6 socket from taking IPv4 clients as well.
-pub fn bind_tcp(address: &HostPort, v6_only: bool) -> Result<TcpListener, BindError> {
+/// Binds a TCP listener.
+pub fn bind_tcp(place: Place<'_>) -> Result<TcpListener, BindError> {
     let listen = |socket: Socket| {
         socket.listen(BACKLOG)?;
         Ok(socket.into())
     };
-    let explain = |source| explain(source, address, Protocol::Tcp);
-    open(address, v6_only, Protocol::Tcp)
+    open(place, Protocol::Tcp)
         .and_then(listen)
-        .map_err(explain)
+        .map_err(|source| explain(source, place, Protocol::Tcp))
 }
 
 /// Binds `count` TCP listeners to one address, at least one; the kernel spreads the clients over
@@ -39,15 +84,14 @@ pub fn bind_tcp(address: &HostPort, v6_only: bool) -> Result<TcpListener, BindEr
 ///
 /// Their clients' sockets are as [`prepare`] makes them: the kernel copies them from the listener's.
 pub fn bind_tcp_group(
-    address: &HostPort,
-    v6_only: bool,
+    place: Place<'_>,
     keepalive: Option<Duration>,
     count: usize,
 ) -> Result<Vec<TcpListener>, BindError> {
     let open_group = || {
         // Bound as an only one, so that another process's socket is a conflict; then it may be
         // joined by sockets of the same user, while it does not listen yet.
-        let first = open(address, v6_only, Protocol::Tcp)?;
+        let first = open(place, Protocol::Tcp)?;
         first.set_reuse_port(true)?;
         let address = first
             .local_addr()?
@@ -55,7 +99,7 @@ pub fn bind_tcp_group(
             .ok_or(io::ErrorKind::InvalidData)?;
         let mut sockets = vec![first];
         for _ in 1..count {
-            sockets.push(open_at(address, v6_only, Protocol::Tcp, Sharing::Port)?);
+            sockets.push(open_at(address, place, Protocol::Tcp, Sharing::Port)?);
         }
         for socket in &sockets {
             prepare(&SockRef::from(socket), keepalive)?;
@@ -63,14 +107,14 @@ pub fn bind_tcp_group(
         }
         Ok(sockets.into_iter().map(Into::into).collect())
     };
-    open_group().map_err(|source| explain(source, address, Protocol::Tcp))
+    open_group().map_err(|source| explain(source, place, Protocol::Tcp))
 }
 
-/// Binds a UDP socket. `v6_only` as for [`bind_tcp`].
-pub fn bind_udp(address: &HostPort, v6_only: bool) -> Result<UdpSocket, BindError> {
-    open(address, v6_only, Protocol::Udp)
+/// Binds a UDP socket.
+pub fn bind_udp(place: Place<'_>) -> Result<UdpSocket, BindError> {
+    open(place, Protocol::Udp)
         .map(Into::into)
-        .map_err(|source| explain(source, address, Protocol::Udp))
+        .map_err(|source| explain(source, place, Protocol::Udp))
 }
 
 /// A proxy must not hold small writes back, and must notice peers that vanished.
@@ -83,10 +127,12 @@ pub(super) fn prepare(socket: &Socket, keepalive: Option<Duration>) -> io::Resul
     Ok(())
 }
 
-fn explain(source: io::Error, address: &HostPort, protocol: Protocol) -> BindError {
+fn explain(source: io::Error, place: Place<'_>, protocol: Protocol) -> BindError {
     BindError {
         protocol: protocol.as_str(),
-        address: address.clone(),
+        address: place
+            .span
+            .map_or_else(|| place.address.to_string(), ToString::to_string),
         hint: hint(&source),
         source,
     }
@@ -101,23 +147,38 @@ enum Sharing {
 }
 
 /// A bound socket that does not listen yet.
-fn open(address: &HostPort, v6_only: bool, protocol: Protocol) -> io::Result<Socket> {
-    let resolved = to_socket_addr(address)?;
-    match open_at(resolved, v6_only, protocol, Sharing::Nobody) {
+fn open(place: Place<'_>, protocol: Protocol) -> io::Result<Socket> {
+    let resolved = to_socket_addr(place)?;
+    match open_first(resolved, place, protocol) {
         // A host without IPv6: "any address" is then any IPv4 address.
         Err(error)
-            if address.host == Host::Any && error.raw_os_error() == Some(libc::EAFNOSUPPORT) =>
+            if place.address.host == Host::Any
+                && error.raw_os_error() == Some(libc::EAFNOSUPPORT) =>
         {
-            let any_v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port);
-            open_at(any_v4, v6_only, protocol, Sharing::Nobody)
+            let any_v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), place.address.port);
+            open_first(any_v4, place, protocol)
         }
         result => result,
     }
 }
 
+/// On the first of the place's ports that nobody has.
+fn open_first(mut address: SocketAddr, place: Place<'_>, protocol: Protocol) -> io::Result<Socket> {
+    let mut opened = Err(io::ErrorKind::AddrInUse.into());
+    for port in place.ports() {
+        address.set_port(port);
+        opened = open_at(address, place, protocol, Sharing::Nobody);
+        let is_taken = |error: &io::Error| error.raw_os_error() == Some(libc::EADDRINUSE);
+        if !opened.as_ref().is_err_and(is_taken) {
+            break;
+        }
+    }
+    opened
+}
+
 fn open_at(
     address: SocketAddr,
-    v6_only: bool,
+    place: Place<'_>,
     protocol: Protocol,
     sharing: Sharing,
 ) -> io::Result<Socket> {
@@ -131,7 +192,14 @@ fn open_at(
         Some(number),
     )?;
     if address.is_ipv6() {
-        socket.set_only_v6(v6_only)?;
+        socket.set_only_v6(place.v6_only)?;
+    }
+    if place.transparent {
+        set_transparent(&socket, address)?;
+    }
+    if place.span.is_some() {
+        // A prefix need not begin with an address that this machine has.
+        set_freebind(&socket, address)?;
     }
     if protocol == Protocol::Tcp {
         // Without it a restart fails while connections of the last run are in TIME-WAIT. For UDP
@@ -145,16 +213,38 @@ fn open_at(
     Ok(socket)
 }
 
+/// Lets a socket have addresses that are not this machine's.
+pub(super) fn set_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    // The kernel keeps one flag for both families of an IPv6 socket.
+    if address.is_ipv6() {
+        socket.set_ip_transparent_v6(true)
+    } else {
+        socket.set_ip_transparent_v4(true)
+    }
+}
+
+/// Lets a socket be bound to an address that this machine does not have.
+pub(super) fn set_freebind(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    if address.is_ipv6() {
+        socket.set_freebind_v6(true)
+    } else {
+        socket.set_freebind_v4(true)
+    }
+}
+
 /// The first address of a name, IPv4 before IPv6, as the original chooses.
-fn to_socket_addr(address: &HostPort) -> io::Result<SocketAddr> {
+fn to_socket_addr(place: Place<'_>) -> io::Result<SocketAddr> {
+    let address = place.address;
     let ip = match &address.host {
         Host::Any => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         Host::Ip(ip) => *ip,
         Host::Name(name) => {
-            let found: Vec<_> = (name.as_str(), address.port).to_socket_addrs()?.collect();
+            let found = (name.as_str(), address.port).to_socket_addrs()?;
+            let is_ours = |ip| place.family.is_none_or(|family| family == Family::of(ip));
+            let found: Vec<_> = found.filter(|found| is_ours(found.ip())).collect();
             let v4_first = found.iter().find(|a| a.is_ipv4()).or(found.first());
             v4_first
-                .ok_or_else(|| io::Error::other("the name has no address"))?
+                .ok_or_else(|| io::Error::other("the name has no such address"))?
                 .ip()
         }
     };
@@ -165,6 +255,7 @@ fn hint(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EADDRINUSE) => " (see who has it with `ss -lntup`)",
         Some(libc::EACCES) => " (ports below 1024 need root or CAP_NET_BIND_SERVICE)",
+        Some(libc::EPERM) => " (transparent: true needs root or CAP_NET_ADMIN)",
         Some(libc::EADDRNOTAVAIL) => " (no interface of this machine has that address)",
         _ => "",
     }
@@ -186,29 +277,29 @@ mod tests {
 
     #[test]
     fn names_the_address_and_the_remedy_when_the_port_is_taken() {
-        let first = bind_tcp(&loopback(0), false).unwrap();
+        let first = bind_tcp((&loopback(0)).into()).unwrap();
         let port = first.local_addr().unwrap().port();
-        let error = bind_tcp(&loopback(port), false).unwrap_err().to_string();
+        let error = bind_tcp((&loopback(port)).into()).unwrap_err().to_string();
         assert!(error.contains(&format!("tcp 127.0.0.1:{port}")), "{error}");
         assert!(error.contains("ss -lntup"), "{error}");
     }
 
     #[test]
     fn a_group_shares_a_port_that_no_other_group_and_no_single_socket_can_have() {
-        let group = bind_tcp_group(&loopback(0), false, None, 3).unwrap();
+        let group = bind_tcp_group((&loopback(0)).into(), None, 3).unwrap();
         let address = group[0].local_addr().unwrap();
         for socket in &group {
             assert_eq!(socket.local_addr().unwrap(), address);
         }
-        bind_tcp_group(&loopback(address.port()), false, None, 2).unwrap_err();
-        bind_tcp(&loopback(address.port()), false).unwrap_err();
+        bind_tcp_group((&loopback(address.port())).into(), None, 2).unwrap_err();
+        bind_tcp((&loopback(address.port())).into()).unwrap_err();
         std::net::TcpStream::connect(address).unwrap();
     }
 
     #[test]
     fn the_clients_of_a_group_inherit_its_settings() {
         let second = Duration::from_secs(1);
-        let group = bind_tcp_group(&loopback(0), false, Some(7 * second), 1).unwrap();
+        let group = bind_tcp_group((&loopback(0)).into(), Some(7 * second), 1).unwrap();
         let _near = std::net::TcpStream::connect(group[0].local_addr().unwrap()).unwrap();
         group[0].set_nonblocking(false).unwrap();
         let client = Socket::from(group[0].accept().unwrap().0);
@@ -225,39 +316,46 @@ mod tests {
         other.bind(&any.into()).unwrap();
         other.listen(1).unwrap();
         let port = other.local_addr().unwrap().as_socket().unwrap().port();
-        bind_tcp_group(&loopback(port), false, None, 2).unwrap_err();
+        bind_tcp_group((&loopback(port)).into(), None, 2).unwrap_err();
     }
 
     #[test]
     fn two_processes_cannot_share_a_udp_port_unnoticed() {
-        let first = bind_udp(&loopback(0), false).unwrap();
+        let first = bind_udp((&loopback(0)).into()).unwrap();
         let port = first.local_addr().unwrap().port();
-        bind_udp(&loopback(port), false).unwrap_err();
+        bind_udp((&loopback(port)).into()).unwrap_err();
     }
 
     #[test]
     fn any_host_takes_both_families_unless_told_otherwise() {
-        let dual = bind_tcp(
-            &HostPort {
-                host: Host::Any,
-                port: 0,
-            },
-            false,
-        )
-        .unwrap();
+        let any = HostPort {
+            host: Host::Any,
+            port: 0,
+        };
+        let dual = bind_tcp((&any).into()).unwrap();
         let port = dual.local_addr().unwrap().port();
         std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
 
-        let only_v6 = bind_tcp(
-            &HostPort {
-                host: Host::Any,
-                port: 0,
-            },
-            true,
-        )
-        .unwrap();
+        let only_v6 = Place {
+            v6_only: true,
+            ..(&any).into()
+        };
+        let only_v6 = bind_tcp(only_v6).unwrap();
         let port = only_v6.local_addr().unwrap().port();
         std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap_err();
+    }
+
+    #[test]
+    fn a_name_is_bound_to_its_address_of_the_family_that_was_asked_for() {
+        let name = HostPort {
+            host: Host::Name("localhost".to_owned()),
+            port: 0,
+        };
+        let place = Place {
+            family: Some(Family::V4),
+            ..(&name).into()
+        };
+        assert!(bind_udp(place).unwrap().local_addr().unwrap().is_ipv4());
     }
 
     #[test]
@@ -266,7 +364,7 @@ mod tests {
             host: Host::Ip(Ipv4Addr::new(192, 0, 2, 1).into()),
             port: 0,
         };
-        let error = bind_udp(&elsewhere, false).unwrap_err().to_string();
+        let error = bind_udp((&elsewhere).into()).unwrap_err().to_string();
         assert!(error.contains("no interface"), "{error}");
     }
 }

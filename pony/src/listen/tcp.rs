@@ -1,7 +1,8 @@
 //! The accept loop of a TCP listener, and a flow's life from `accept` to its close event.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, os::fd::AsFd as _, sync::Arc, time::Duration};
 
+use pony_common::reason::Reason;
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -12,14 +13,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    front_end::{Introduction, Peer, introduce},
     service::{Service, canonical},
     socket::prepare,
 };
 use crate::{
     observe::{ErrorKind, FlowRecord},
     policy::Permit,
+    proxy_header::Transport,
     relay::{End, Flow, Side, Sockets, broken, relay_tcp},
-    target::{ConnectError, connect_tcp},
+    target::{ConnectError, Dial, send_header},
 };
 
 /// Accepts clients on `socket` until the daemon stops.
@@ -44,19 +47,47 @@ pub async fn serve_tcp(service: Arc<Service>, socket: TcpListener) {
 }
 
 fn accept(service: &Arc<Service>, client: TcpStream, address: SocketAddr, cut: &CancellationToken) {
-    let Some(permit) = service.admit(address.ip()) else {
-        return;
+    let peer = match &service.front_ends {
+        Some(front_ends) => front_ends.judge(address.ip()),
+        None => Peer::Client,
     };
-    let mut arrival = Arrival {
-        sockets: Sockets::new(client),
-        record: Arc::new(service.recorder.open(address)),
-        permit,
-        cut: cut.clone(),
-        service: Arc::clone(service),
+    match peer {
+        Peer::Stranger => return service.recorder.refused(address.ip(), Reason::Acl),
+        Peer::FrontEnd => return accept_front_end(service, client, address, cut),
+        Peer::Client => {}
+    }
+    let introduction = Introduction::own(&client, address);
+    let Some(mut arrival) = Arrival::new(service, client, introduction, cut) else {
+        return;
     };
     // A block that has it, and not a function that is given it, which would have room for it twice:
     // https://github.com/rust-lang/rust/issues/62958
     let task = async move { arrival.serve().await };
+    service.gates.tasks.spawn(task);
+}
+
+/// Like [`accept`], for a connection that says first for whom it is.
+fn accept_front_end(
+    service: &Arc<Service>,
+    socket: TcpStream,
+    front_end: SocketAddr,
+    cut: &CancellationToken,
+) {
+    let (cut, of_task) = (cut.clone(), Arc::clone(service));
+    let task = async move {
+        let service = of_task;
+        let Some(front_ends) = &service.front_ends else {
+            return;
+        };
+        // On the heap, and gone before the flow begins.
+        let introduced = Box::pin(introduce(&service, front_ends, &socket, front_end, &cut));
+        let Some(introduction) = introduced.await else {
+            return;
+        };
+        if let Some(mut arrival) = Arrival::new(&service, socket, introduction, &cut) {
+            arrival.serve().await;
+        }
+    };
     service.gates.tasks.spawn(task);
 }
 
@@ -65,6 +96,8 @@ struct Arrival {
     sockets: Sockets,
     record: Arc<FlowRecord>,
     permit: Permit,
+    /// What the target may have to be told; until it is.
+    introduction: Option<Box<Introduction>>,
     cut: CancellationToken,
     service: Arc<Service>,
 }
@@ -77,6 +110,29 @@ enum Gone {
 }
 
 impl Arrival {
+    /// Asks the policy about a client. `None` if it may not come in.
+    fn new(
+        service: &Arc<Service>,
+        socket: TcpStream,
+        mut introduction: Introduction,
+        cut: &CancellationToken,
+    ) -> Option<Self> {
+        let origin = introduction.origin;
+        let permit = service.admit(origin.client.ip())?;
+        service.name(&mut introduction);
+        let target = service.target(&introduction);
+        let passage = introduction.passage();
+        let is_sent = service.config.proxy_protocol.send.is_some();
+        Some(Self {
+            sockets: Sockets::new(socket),
+            record: Arc::new(service.recorder.open(origin.client, target, passage)),
+            permit,
+            introduction: is_sent.then(|| Box::new(introduction)),
+            cut: cut.clone(),
+            service: Arc::clone(service),
+        })
+    }
+
     async fn serve(&mut self) {
         // On the heap, and not where it takes room for as long as the flow lives.
         if let Err(gone) = Box::pin(self.connect()).await {
@@ -105,11 +161,14 @@ impl Arrival {
     async fn connect(&mut self) -> Result<(), Gone> {
         let client = self.sockets.client().map_err(Gone::Ended)?;
         let tcp = &self.service.config.tcp;
-        let connecting = connect_tcp(
-            &self.service.resolver,
-            &self.service.config.target,
-            tcp.connect_timeout,
-        );
+        let dial = Dial {
+            resolver: &self.service.resolver,
+            target: self.record.target(),
+            source: &self.service.config.source,
+            claims: &self.service.claims,
+            client: self.record.source(),
+            limit: tcp.connect_timeout,
+        };
         let target = select! {
             biased;
             () = self.cut.cancelled() => return Err(Gone::Ended(End::Cut)),
@@ -117,10 +176,17 @@ impl Arrival {
             error = broken(client) => {
                 return Err(Gone::Ended(End::Broken(Side::Client, error)));
             }
-            connected = connecting => connected.map_err(Gone::NotConnected)?,
+            connected = dial.tcp() => connected.map_err(Gone::NotConnected)?,
         };
         // Fails only on a connection that is gone, which the relay is about to notice.
         drop(prepare(&SockRef::from(&target), tcp.keepalive));
+        if let Some(introduction) = self.introduction.take()
+            && let Some(send) = &self.service.config.proxy_protocol.send
+        {
+            let header = introduction.header(send, Transport::Stream);
+            let sent = send_header(&target, client.as_fd(), &header).await;
+            sent.map_err(|error| Gone::Ended(End::Broken(Side::Target, error)))?;
+        }
         self.sockets.connected(target);
         Ok(())
     }
@@ -138,9 +204,7 @@ impl Arrival {
                 self.sockets.close();
                 let kind = match error {
                     ConnectError::Resolve(_) => ErrorKind::InvalidTarget,
-                    ConnectError::Refused { .. } | ConnectError::TimedOut { .. } => {
-                        ErrorKind::TargetConnect
-                    }
+                    _ => ErrorKind::TargetConnect,
                 };
                 self.record.not_connected(kind, error);
                 Some(error.to_string())

@@ -9,16 +9,26 @@ mod table;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use pony_common::reason::Reason;
 use tokio::{select, task::coop::consume_budget, time::sleep};
 
-pub use self::socket::ListenSocket;
+pub use self::socket::{ListenSocket, Reach};
 use self::{
     session::Session,
     socket::{Batch, ClientPath, Datagram},
-    table::Table,
+    table::{Key, Table},
 };
-use super::service::{Service, canonical};
-use crate::sys;
+use super::{
+    front_end::{FrontEnds, Introduction, Peer, result_of, result_of_error},
+    service::{Service, canonical},
+};
+use crate::{
+    config::UdpHeader,
+    observe::HeaderResult,
+    proxy_header::{HeaderError, Progress, Transport, decode, has_begun},
+    sys,
+    target::Origin,
+};
 
 /// Receives datagrams on `socket` until the daemon stops and the last session has ended.
 pub async fn serve_udp(service: Arc<Service>, socket: ListenSocket) {
@@ -65,17 +75,113 @@ impl Receiver {
     }
 
     fn take(&self, datagram: &Datagram<'_>) {
-        let client = canonical(datagram.from);
-        let now = sys::now();
-        let session = self.table.touch(client, now);
-        if let Some(session) = session.filter(|session| !session.is_banned()) {
-            session.take(datagram);
-        } else if !self.service.gates.stop.is_cancelled() {
-            self.open(client, datagram);
+        let sender = canonical(datagram.from);
+        let Some(front_ends) = &self.service.front_ends else {
+            return self.take_own(sender, datagram);
+        };
+        match front_ends.judge(sender.ip()) {
+            Peer::Client => self.take_own(sender, datagram),
+            Peer::FrontEnd => self.take_introduced(front_ends, sender, datagram),
+            Peer::Stranger => self.service.recorder.refused(sender.ip(), Reason::Acl),
         }
     }
 
-    fn open(&self, client: SocketAddr, datagram: &Datagram<'_>) {
+    /// Takes a datagram whose sender is its client.
+    fn take_own(&self, sender: SocketAddr, datagram: &Datagram<'_>) {
+        let key = Key::own(sender, self.socket.at(datagram));
+        if let Some(session) = self.session(key) {
+            return session.take(datagram);
+        }
+        let introduction = || {
+            Introduction::from(Origin {
+                client: sender,
+                destination: self.socket.destination(datagram),
+            })
+        };
+        self.open(key, introduction, datagram);
+    }
+
+    /// Takes a datagram of a front end: with a header, or, where only the first one has one, of a
+    /// session that is open. There no header is looked for: it could be the client's own.
+    fn take_introduced(&self, front_ends: &FrontEnds, sender: SocketAddr, datagram: &Datagram<'_>) {
+        let own = Key::own(sender, self.socket.at(datagram));
+        let is_first_only = front_ends.rules.udp == UdpHeader::First;
+        if is_first_only && let Some(session) = self.session(own) {
+            return session.take(datagram);
+        }
+        let Some((introduction, len)) = self.introduction(front_ends, sender, datagram) else {
+            return;
+        };
+        let datagram = Datagram {
+            payload: &datagram.payload[len..],
+            ..*datagram
+        };
+        let Some(introduction) = introduction else {
+            return self.take_own(sender, &datagram);
+        };
+        let key = if is_first_only {
+            own
+        } else {
+            let Origin {
+                client,
+                destination,
+            } = introduction.origin;
+            Key {
+                client,
+                through: Some((sender.ip(), destination)),
+                ..own
+            }
+        };
+        match self.session(key) {
+            Some(session) => session.take(&datagram),
+            None => self.open(key, || introduction, &datagram),
+        }
+    }
+
+    /// For whom a front end's datagram is, if it says so, and how long it takes for that. `None` if
+    /// it is to be dropped, which is counted and logged.
+    fn introduction(
+        &self,
+        front_ends: &FrontEnds,
+        sender: SocketAddr,
+        datagram: &Datagram<'_>,
+    ) -> Option<(Option<Introduction>, usize)> {
+        let recorder = &self.service.recorder;
+        let payload = datagram.payload;
+        let error = match decode(payload, Transport::Datagram) {
+            Ok(Progress::Complete { header, len }) => {
+                let here = self.socket.destination(datagram);
+                if let Err(error) = front_ends.check(&header, here) {
+                    recorder.header_refused(sender, HeaderResult::Destination, &error);
+                    return None;
+                }
+                recorder.header(result_of(&header));
+                return Some((Introduction::by(header, sender), len));
+            }
+            Ok(Progress::More(_)) if has_begun(payload) => {
+                HeaderError::Malformed("is longer than its datagram")
+            }
+            Ok(Progress::More(_)) => HeaderError::Missing,
+            Err(error) => error,
+        };
+        if error == HeaderError::Missing && !front_ends.rules.is_required {
+            recorder.header(HeaderResult::None);
+            return Some((None, 0));
+        }
+        recorder.header_refused(sender, result_of_error(error), &error);
+        None
+    }
+
+    /// The session of this key, refreshed.
+    fn session(&self, key: Key) -> Option<Arc<Session>> {
+        let session = self.table.touch(key, sys::now());
+        session.filter(|session| !session.is_banned())
+    }
+
+    fn open(&self, key: Key, introduction: impl FnOnce() -> Introduction, datagram: &Datagram<'_>) {
+        if self.service.gates.stop.is_cancelled() {
+            return;
+        }
         let longest = self.service.config.udp.buffer_size;
         if datagram.payload.len() > longest {
             return self
@@ -83,12 +189,13 @@ impl Receiver {
                 .recorder
                 .too_long(datagram.payload.len(), longest);
         }
-        let Some(permit) = self.service.admit(client.ip()) else {
+        let introduction = introduction();
+        let Some(permit) = self.service.admit(introduction.origin.client.ip()) else {
             return;
         };
         let path = ClientPath::new(&self.socket, datagram);
-        let session = Session::new(&self.service, &self.table, client, permit, path);
-        self.table.insert(client, &session);
+        let session = Session::new(&self.service, &self.table, key, introduction, permit, path);
+        self.table.insert(key, &session);
         session.take(datagram);
         self.service.gates.tasks.spawn(session.run());
     }

@@ -32,6 +32,18 @@ impl EventKind {
     }
 }
 
+/// How a client came, where more is known than its address.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Passage {
+    /// The proxy through which it came, if through any.
+    pub front_end: Option<SocketAddr>,
+    /// What it connected to.
+    pub destination: SocketAddr,
+    /// The name of the connection, for correlating logs.
+    pub unique_id: Option<String>,
+    pub authority: Option<String>,
+}
+
 /// One event of a TCP flow or a UDP session. Figures are totals since it opened.
 #[derive(Clone, Debug)]
 pub struct FlowEvent {
@@ -41,7 +53,9 @@ pub struct FlowEvent {
     pub protocol: Protocol,
     /// The client.
     pub source: SocketAddr,
-    /// The target as it is configured.
+    /// `None` if there is nothing to say about it.
+    pub passage: Option<Arc<Passage>>,
+    /// Where the client is forwarded to, by the name that is configured.
     pub target: Arc<HostPort>,
     /// Payload bytes from client to target.
     pub bytes_sent: u64,

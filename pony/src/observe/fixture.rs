@@ -28,6 +28,7 @@ pub(super) fn event(kind: EventKind, protocol: Protocol) -> FlowEvent {
         listener: "ssh-test".into(),
         protocol,
         source: "127.0.0.1:49500".parse().unwrap(),
+        passage: None,
         target: Arc::new(target("127.0.0.1".parse().unwrap(), 22)),
         bytes_sent: 1024,
         bytes_received: 29,

@@ -10,7 +10,7 @@ use serde_json::ser::{CompactFormatter, Formatter};
 
 use super::{
     escape::{cut, is_harmful},
-    event::{FlowEvent, Message, Record, Value},
+    event::{FlowEvent, Message, Passage, Record, Value},
 };
 use crate::config::{Protocol, Severity};
 
@@ -31,6 +31,8 @@ struct FlowObject<'a> {
     protocol: &'static str,
     source_ip: IpAddr,
     source_port: u16,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    passage: Option<PassageObject<'a>>,
     target_ip: Cow<'a, str>,
     target_port: u16,
     event_type: &'static str,
@@ -55,6 +57,7 @@ impl<'a> From<&'a FlowEvent> for FlowObject<'a> {
             protocol: event.protocol.as_str(),
             source_ip: source.ip(),
             source_port: source.port(),
+            passage: event.passage.as_deref().map(PassageObject::from),
             target_ip: event.target_host(),
             target_port: event.target.port,
             event_type: event.kind.as_str(),
@@ -64,6 +67,34 @@ impl<'a> From<&'a FlowEvent> for FlowObject<'a> {
             packets_received: packets(event.packets_received),
             duration_ms: event.duration_ms(),
             error: event.error.as_deref().map(shortened),
+        }
+    }
+}
+
+/// How a client came, where more is known than its address.
+#[derive(serde::Serialize)]
+struct PassageObject<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy_ip: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy_port: Option<u16>,
+    destination_ip: IpAddr,
+    destination_port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique_id: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authority: Option<Cow<'a, str>>,
+}
+
+impl<'a> From<&'a Passage> for PassageObject<'a> {
+    fn from(passage: &'a Passage) -> Self {
+        Self {
+            proxy_ip: passage.front_end.map(|address| address.ip()),
+            proxy_port: passage.front_end.map(|address| address.port()),
+            destination_ip: passage.destination.ip(),
+            destination_port: passage.destination.port(),
+            unique_id: passage.unique_id.as_deref().map(shortened),
+            authority: passage.authority.as_deref().map(shortened),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod families;
 mod guard;
+mod headers;
 mod lanes;
 mod listener;
 
@@ -21,6 +22,7 @@ use prometheus::{
 
 use self::families::Families;
 pub use self::guard::GuardMetrics;
+pub use self::headers::{HeaderMetrics, HeaderResult};
 pub use self::lanes::LaneMetrics;
 pub use self::listener::{ErrorKind, ListenerMetrics};
 use crate::config::Protocol;
@@ -105,6 +107,11 @@ impl Metrics {
         let listener = Arc::new(self.inner.families.listener(name, protocol)?);
         listeners.insert(key, Arc::clone(&listener));
         Ok(listener)
+    }
+
+    /// The handles for the PROXY headers of one listener, at 0 unless they are there already.
+    pub fn headers(&self, name: &str) -> Result<HeaderMetrics, MetricsError> {
+        self.inner.families.headers.listener(name)
     }
 
     /// Has `refresh` called before anything is shown, for metrics that are counted elsewhere.

@@ -19,8 +19,8 @@ use std::{
 use pony_common::reason::Reason;
 use tokio::time::sleep;
 
-use super::{ErrorKind, EventKind, FlowEvent, SessionLogger, recorder::Recorder};
-use crate::config::Lane;
+use super::{ErrorKind, EventKind, FlowEvent, Passage, SessionLogger, recorder::Recorder};
+use crate::config::{HostPort, Lane};
 
 /// Which way payload goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,6 +35,8 @@ pub enum Direction {
 pub struct FlowRecord {
     recorder: Arc<Recorder>,
     source: SocketAddr,
+    passage: Option<Arc<Passage>>,
+    target: Arc<HostPort>,
     opened: Instant,
     connected: OnceLock<()>,
     sent: Figures,
@@ -55,13 +57,20 @@ struct Figures {
 }
 
 impl FlowRecord {
-    pub(super) fn open(recorder: Arc<Recorder>, source: SocketAddr) -> Self {
+    pub(super) fn open(
+        recorder: Arc<Recorder>,
+        source: SocketAddr,
+        target: Arc<HostPort>,
+        passage: Option<Arc<Passage>>,
+    ) -> Self {
         recorder.metrics.accepted.inc();
         recorder.metrics.active.inc();
         let should_log = SessionLogger::new(&recorder.session_log).should_log_start();
         let record = Self {
             recorder,
             source,
+            passage,
+            target,
             opened: Instant::now(),
             connected: OnceLock::new(),
             sent: Figures::default(),
@@ -74,6 +83,16 @@ impl FlowRecord {
         record
     }
 
+    /// The client.
+    pub fn source(&self) -> SocketAddr {
+        self.source
+    }
+
+    /// Where it is forwarded to.
+    pub fn target(&self) -> &HostPort {
+        &self.target
+    }
+
     /// The target is connected: from here on it counts for the histogram of durations.
     pub fn connected(&self) {
         self.connected.get_or_init(|| ());
@@ -81,7 +100,8 @@ impl FlowRecord {
 
     /// There is no connection to the target.
     pub fn not_connected(&self, kind: ErrorKind, error: &dyn Display) {
-        self.recorder.connect_failed(self.client(), kind, error);
+        self.recorder
+            .connect_failed(self.client(), &self.target, kind, error);
     }
 
     /// Bytes of a stream were taken by the receiving socket.
@@ -213,7 +233,8 @@ impl FlowRecord {
             listener: Arc::clone(&recorder.listener),
             protocol: recorder.protocol,
             source: self.source,
-            target: Arc::clone(&recorder.target),
+            passage: self.passage.clone(),
+            target: Arc::clone(&self.target),
             bytes_sent: self.sent.bytes.load(Relaxed),
             bytes_received: self.received.bytes.load(Relaxed),
             packets_sent: self.sent.packets.load(Relaxed),

@@ -14,17 +14,20 @@ use std::{
 use pony_common::reason::Reason;
 use tracing::{error, info, warn};
 
-use super::{ErrorKind, FlowRecord, ListenerMetrics, Log, Throttle};
+use super::{
+    ErrorKind, FlowRecord, HeaderMetrics, HeaderResult, ListenerMetrics, Log, Passage, Throttle,
+};
 use crate::config::{self, HostPort, Protocol, SessionLog};
 
 /// The reporting side of one listener.
 pub struct Recorder {
     pub(super) listener: Arc<str>,
     pub(super) protocol: Protocol,
-    pub(super) target: Arc<HostPort>,
     pub(super) session_log: SessionLog,
     pub(super) metrics: Arc<ListenerMetrics>,
     pub(super) log: Log,
+    /// If it accepts PROXY headers.
+    headers: Option<HeaderMetrics>,
     throttles: Throttles,
 }
 
@@ -42,6 +45,7 @@ struct Throttles {
     too_long: Throttle,
     opening: Throttle,
     relay: Throttle,
+    header: Throttle,
 }
 
 impl Recorder {
@@ -50,12 +54,19 @@ impl Recorder {
         Self {
             listener: Arc::clone(&config.name),
             protocol: config.protocol,
-            target: Arc::new(config.target.clone()),
             session_log: config.session_log.clone(),
             metrics,
             log,
+            headers: None,
             throttles: Throttles::default(),
         }
+    }
+
+    /// Counts PROXY headers here.
+    #[must_use]
+    pub fn with_headers(mut self, headers: HeaderMetrics) -> Self {
+        self.headers = Some(headers);
+        self
     }
 
     /// How many clients are over a limit now.
@@ -65,9 +76,15 @@ impl Recorder {
             .set(i64::try_from(clients).unwrap_or(i64::MAX));
     }
 
-    /// Begins the record of an admitted client.
-    pub fn open(self: &Arc<Self>, source: SocketAddr) -> FlowRecord {
-        FlowRecord::open(Arc::clone(self), source)
+    /// Begins the record of an admitted client that is forwarded to `target`, and how it came, if there
+    /// is something to say about it.
+    pub fn open(
+        self: &Arc<Self>,
+        source: SocketAddr,
+        target: Arc<HostPort>,
+        passage: Option<Arc<Passage>>,
+    ) -> FlowRecord {
+        FlowRecord::open(Arc::clone(self), source, target, passage)
     }
 
     /// A client was refused.
@@ -145,15 +162,54 @@ impl Recorder {
         }
     }
 
+    /// A trusted front end has begun with this.
+    pub fn header(&self, result: HeaderResult) {
+        if let Some(headers) = &self.headers {
+            headers.count(result);
+        }
+    }
+
+    /// What a trusted front end has sent does not count as a PROXY header, or did not come.
+    pub fn header_refused(&self, front_end: SocketAddr, result: HeaderResult, why: &dyn Display) {
+        self.header(result);
+        if let Some(Turn { suppressed }) = turn(&self.throttles.header) {
+            let (listener, reason) = (&*self.listener, result.as_str());
+            let text = match (self.protocol, result) {
+                (Protocol::Tcp, HeaderResult::Destination) => {
+                    "Connection closed: destination not allowed"
+                }
+                (Protocol::Udp, HeaderResult::Destination) => {
+                    "Packet dropped: destination not allowed"
+                }
+                (Protocol::Tcp, _) => "Connection closed: no valid PROXY header",
+                (Protocol::Udp, _) => "Packet dropped: no valid PROXY header",
+            };
+            warn!(listener, %front_end, reason, %why, suppressed, "{text}");
+        }
+    }
+
+    /// One more connection, or one less, waits for its PROXY header.
+    pub fn header_awaited(&self, is_one_more: bool) {
+        if let Some(headers) = &self.headers {
+            headers.waiting.add(if is_one_more { 1 } else { -1 });
+        }
+    }
+
     /// There is no connection to the target for this client.
-    pub fn connect_failed(&self, client: IpAddr, kind: ErrorKind, error: &dyn Display) {
+    pub(super) fn connect_failed(
+        &self,
+        client: IpAddr,
+        target: &HostPort,
+        kind: ErrorKind,
+        error: &dyn Display,
+    ) {
         let text = match self.protocol {
             Protocol::Tcp => "Failed to connect to target",
             Protocol::Udp => "Failed to create UDP session",
         };
         self.metrics.error(kind);
         if let Some(Turn { suppressed }) = turn(&self.throttles.connect) {
-            let (listener, target) = (&*self.listener, &self.target);
+            let listener = &*self.listener;
             error!(listener, %target, client_ip = %client, %error, suppressed, "{text}");
         }
     }

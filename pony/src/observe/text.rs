@@ -60,13 +60,26 @@ impl fmt::Display for SyslogText<'_> {
     }
 }
 
-/// `src=… dst=…`
+/// `src=… dst=…`, and through which proxy
 struct Ends<'a>(&'a FlowEvent);
 
 impl fmt::Display for Ends<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let target = self.0.target.to_string();
-        write!(f, "src={} dst={}", self.0.source(), Escaped(&target))
+        write!(f, "src={} dst={}", self.0.source(), Escaped(&target))?;
+        let Some(passage) = &self.0.passage else {
+            return Ok(());
+        };
+        if let Some(front_end) = passage.front_end {
+            write!(f, " via={front_end} to={}", passage.destination)?;
+        }
+        if let Some(id) = &passage.unique_id {
+            write!(f, " unique_id={}", Escaped(id))?;
+        }
+        if let Some(name) = &passage.authority {
+            write!(f, " authority={}", Escaped(name))?;
+        }
+        Ok(())
     }
 }
 

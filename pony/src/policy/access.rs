@@ -43,14 +43,15 @@ impl AccessList {
     }
 }
 
-/// A set of addresses.
-struct Nets {
+/// A set of addresses. Asking takes the logarithm of its length.
+pub struct Nets {
     v4: Ranges<Ipv4Addr>,
     v6: Ranges<Ipv6Addr>,
 }
 
 impl Nets {
-    fn new(nets: &[IpNet]) -> Self {
+    /// All that these prefixes cover. The families are apart: `::/0` has no IPv4 address.
+    pub fn new(nets: &[IpNet]) -> Self {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for net in nets {
             match net {
@@ -64,7 +65,8 @@ impl Nets {
         }
     }
 
-    fn contains(&self, ip: IpAddr) -> bool {
+    /// Whether it has this address, which is not an IPv4 one in its mapped form.
+    pub fn contains(&self, ip: IpAddr) -> bool {
         match ip {
             IpAddr::V4(ip) => self.v4.contains(ip),
             IpAddr::V6(ip) => self.v6.contains(ip),

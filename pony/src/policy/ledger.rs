@@ -72,9 +72,36 @@ impl Ledger {
         enforcement: Enforcement,
         now: Nanos,
     ) -> Result<(Arc<Client>, Option<Reason>), Reason> {
+        self.open(key, total, enforcement, |usage, open| {
+            usage.attempt(&self.limits, open, now)
+        })
+    }
+
+    /// Opens a connection of the client `key` that is no attempt, unless it has as many as it may.
+    pub(super) fn wait(
+        &self,
+        key: Addr16,
+        total: &Total,
+        enforcement: Enforcement,
+    ) -> Result<(Arc<Client>, Option<Reason>), Reason> {
+        let most = self.limits.connections;
+        self.open(key, total, enforcement, |_, open| {
+            let is_over = most.is_some_and(|most| open >= most);
+            is_over.then_some(Reason::ConnectionLimit)
+        })
+    }
+
+    /// `ask` answers which limit of its own a client is over that has so many open.
+    fn open(
+        &self,
+        key: Addr16,
+        total: &Total,
+        enforcement: Enforcement,
+        ask: impl FnOnce(&mut Usage, u32) -> Option<Reason>,
+    ) -> Result<(Arc<Client>, Option<Reason>), Reason> {
         let mut shard = lock(self.shard(key));
         let (open, client) = shard.find(key);
-        let over = lock(&client).attempt(&self.limits, open, now);
+        let over = ask(&mut lock(&client), open);
         let verdict = total.open(over, enforcement);
         if verdict.is_ok() {
             shard.put_active(key, Arc::clone(&client), open.saturating_add(1));

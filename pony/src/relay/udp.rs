@@ -5,8 +5,8 @@
 
 use std::{
     convert::Infallible,
-    io,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    io::{self, IoSlice},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
 use pony_common::{limit::DatagramCharge, time::Nanos};
@@ -15,6 +15,7 @@ use tokio::{io::Interest, net::UdpSocket, task::yield_now};
 
 use super::buffer::Buffer;
 use crate::{
+    config::UdpHeader,
     observe::{Direction, ErrorKind, FlowRecord},
     policy::Permit,
     sys,
@@ -36,8 +37,37 @@ pub struct SessionRelay<'a> {
     pub permit: &'a Permit,
     /// When a datagram last went either way.
     pub activity: &'a LastActivity,
-    /// The longest datagram that is forwarded, in bytes.
+    /// What the target is told of the client, if anything.
+    pub told: Option<&'a Told>,
+    /// The longest datagram that is forwarded, in bytes, without what the target is told.
     pub longest: usize,
+}
+
+/// A header for the target, in front of each datagram or of the first one.
+pub struct Told {
+    header: Vec<u8>,
+    placed: UdpHeader,
+    /// The target may have it.
+    is_known: AtomicBool,
+}
+
+impl Told {
+    /// Nothing has been told yet.
+    pub const fn new(header: Vec<u8>, placed: UdpHeader) -> Self {
+        Self {
+            header,
+            placed,
+            is_known: AtomicBool::new(false),
+        }
+    }
+
+    /// What belongs in front of the next datagram.
+    fn due(&self) -> &[u8] {
+        match self.placed {
+            UdpHeader::First if self.is_known.load(Relaxed) => &[],
+            UdpHeader::First | UdpHeader::Each => &self.header,
+        }
+    }
 }
 
 /// When a session last had a datagram.
@@ -66,18 +96,21 @@ impl SessionRelay<'_> {
         if !self.may_pass(datagram.len()) {
             return;
         }
-        let mut sent = send_now(self.target, datagram);
+        let mut sent = self.send_now(datagram);
         // A refusal that an earlier datagram met is reported by the next call, which sends nothing.
         if let Err(error) = &sent
             && error.kind() == io::ErrorKind::ConnectionRefused
         {
             self.record.failed(ErrorKind::TargetWrite, error);
-            sent = send_now(self.target, datagram);
+            self.note_told(false);
+            sent = self.send_now(datagram);
         }
         match sent {
-            Ok(_) => self
-                .record
-                .datagram_moved(Direction::Sent, datagram.len() as u64),
+            Ok(_) => {
+                self.note_told(true);
+                self.record
+                    .datagram_moved(Direction::Sent, datagram.len() as u64);
+            }
             Err(error) => self.record.failed(ErrorKind::TargetWrite, &error),
         }
     }
@@ -100,6 +133,25 @@ impl SessionRelay<'_> {
         }
     }
 
+    /// Sends without waiting. Not tokio's `try_send`, which refuses until the socket's first event was
+    /// seen, and the first datagrams of a session come before that.
+    fn send_now(&self, datagram: &[u8]) -> io::Result<usize> {
+        let socket = SockRef::from(self.target);
+        let header = self.told.map_or(&[][..], Told::due);
+        if header.is_empty() {
+            return socket.send(datagram);
+        }
+        let parts = [IoSlice::new(header), IoSlice::new(datagram)];
+        socket.send_vectored(&parts)
+    }
+
+    /// Whether the target has what it is told. A target that was not there has nothing.
+    fn note_told(&self, is_known: bool) {
+        if let Some(told) = self.told {
+            told.is_known.store(is_known, Relaxed);
+        }
+    }
+
     /// The target's host has refused a datagram. That alone does not make the socket readable.
     fn report_refusal(&self) {
         let refusal = self.target.try_io(Interest::ERROR, || {
@@ -108,6 +160,7 @@ impl SessionRelay<'_> {
             pending.ok_or_else(|| io::ErrorKind::WouldBlock.into())
         });
         if let Ok(error) = refusal {
+            self.note_told(false);
             self.record.failed(ErrorKind::TargetRead, &error);
         }
     }
@@ -157,12 +210,6 @@ impl SessionRelay<'_> {
             }
         }
     }
-}
-
-/// Sends without waiting. Not tokio's `try_send`, which refuses until the socket's first event was
-/// seen, and the first datagrams of a session come before that.
-fn send_now(socket: &UdpSocket, datagram: &[u8]) -> io::Result<usize> {
-    SockRef::from(socket).send(datagram)
 }
 
 /// How many replies one session moves before the others get their turn.

@@ -13,7 +13,7 @@ use hyper::{Request, Response, body::Incoming, server::conn::http1, service::ser
 use hyper_util::rt::TokioIo;
 use tokio::runtime;
 
-use crate::config::{Host, HostPort, Listener, Protocol};
+use crate::config::{Host, Listener, Protocol, Target};
 
 /// Starts what each listener's target should answer.
 pub(super) fn start(listeners: &[Listener]) -> io::Result<()> {
@@ -33,11 +33,11 @@ pub(super) fn start(listeners: &[Listener]) -> io::Result<()> {
     Ok(())
 }
 
-fn place(target: &HostPort) -> io::Result<(std::net::IpAddr, u16)> {
-    match target.host {
-        Host::Ip(ip) => Ok((ip, target.port)),
+fn place(target: &Target) -> io::Result<(std::net::IpAddr, u16)> {
+    match (&target.host, target.port) {
+        (Host::Ip(ip), Some(port)) => Ok((*ip, port)),
         _ => Err(io::Error::other(format!(
-            "{target} is not a literal address"
+            "{target} is not a literal address with a port"
         ))),
     }
 }

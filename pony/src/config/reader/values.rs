@@ -2,6 +2,7 @@
 //!
 //! Each function returns `None` after it has reported why.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use super::Entry;
 use crate::config::address::HostPort;
 use crate::config::model::Protocol;
 use crate::config::node::Kind;
+use crate::config::span::Listen;
+use crate::config::target::Target;
 use crate::config::{duration, size};
 
 impl<'a> Entry<'a> {
@@ -27,15 +30,27 @@ impl<'a> Entry<'a> {
 
     /// A `host:port`; a bare number gets the complaint of an address, not that of a text.
     pub(in crate::config) fn address(&self, protocol: Protocol) -> Option<HostPort> {
-        let number = match &self.node.kind {
-            Kind::Int(_) => self.node.kind.shown(),
-            _ => None,
-        };
-        let text = match &number {
-            Some(number) => number,
-            None => self.text()?,
-        };
-        self.accept(HostPort::parse(text, protocol, self.context.services()))
+        let text = self.address_text()?;
+        self.accept(HostPort::parse(&text, protocol, self.context.services()))
+    }
+
+    /// A `host:port` or a `host`.
+    pub(in crate::config) fn target(&self, protocol: Protocol) -> Option<Target> {
+        let text = self.address_text()?;
+        self.accept(Target::parse(&text, protocol, self.context.services()))
+    }
+
+    /// A `host:port`, or one with a prefix or a range of ports.
+    pub(in crate::config) fn listen(&self, protocol: Protocol) -> Option<Listen> {
+        let text = self.address_text()?;
+        self.accept(Listen::parse(&text, protocol, self.context.services()))
+    }
+
+    fn address_text(&self) -> Option<Cow<'a, str>> {
+        if let Kind::Int(_) = self.node.kind {
+            return self.node.kind.shown().map(Cow::Owned);
+        }
+        self.text().map(Cow::Borrowed)
     }
 
     /// Accepts what YAML 1.1 called a boolean, quoted or not.

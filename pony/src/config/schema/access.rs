@@ -35,7 +35,8 @@ pub(super) fn check(listener: &Section<'_>) -> Access {
     }
 }
 
-fn nets(listener: &Section<'_>, key: &'static str) -> Option<Vec<IpNet>> {
+/// The prefixes in the list at `key`, with those in files that it names.
+pub(super) fn nets(listener: &Section<'_>, key: &'static str) -> Option<Vec<IpNet>> {
     let mut nets = Vec::new();
     for entry in listener.get(key)?.list()? {
         let Some(text) = entry.text() else {

@@ -1,26 +1,43 @@
 //! One entry of `listeners`.
 
 use super::places::{Owner, Places};
-use super::{access, label, limits, tcp, udp};
+use super::{access, destination, label, limits, proxy_protocol, source, tcp, udp};
 use crate::config::address::{Host, HostPort};
-use crate::config::model::{Limits, Listener, Protocol, SessionLog, Tcp, Udp};
+use crate::config::model::{Family, Limits, Listener, Protocol, SessionLog, Tcp, Udp};
 use crate::config::problem::Complaint;
 use crate::config::reader::{Entry, Section};
+use crate::config::span::Listen;
 
 pub(super) const KEYS: &[&str] = &[
     "name",
     "protocol",
     "listen_address",
+    "transparent",
     "target_address",
+    "target_address_v6",
+    "dynamic_destination",
+    "allowed_destinations",
+    "preserve_source",
+    "preserve_source_port",
+    "routing",
+    "mark",
     "allowlist",
     "denylist",
     "exempt",
     "rate_limits",
+    "proxy_protocol",
     "tcp",
     "udp",
 ];
 
-const PROTOCOLS: &[(&str, Protocol)] = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+const PROTOCOLS: &[(&str, (Protocol, Option<Family>))] = &[
+    ("tcp", (Protocol::Tcp, None)),
+    ("udp", (Protocol::Udp, None)),
+    ("tcp4", (Protocol::Tcp, Some(Family::V4))),
+    ("tcp6", (Protocol::Tcp, Some(Family::V6))),
+    ("udp4", (Protocol::Udp, Some(Family::V4))),
+    ("udp6", (Protocol::Udp, Some(Family::V6))),
+];
 
 const NONE_REMEDY: &str =
     "write at least one, with name, protocol, listen_address, target_address and allowlist";
@@ -48,6 +65,7 @@ fn check<'a>(index: usize, entry: &Entry<'a>, places: &mut Places<'a>) -> Option
     let name = name.and_then(|entry| places.claim_name(label(&entry)?, &entry));
     let protocol = section.require("protocol", "write `protocol: tcp` or `protocol: udp`");
     let protocol = protocol.and_then(|entry| entry.word("a protocol", PROTOCOLS));
+    let (protocol, family) = protocol.map_or((None, None), |(it, family)| (Some(it), family));
     let assumed = protocol.unwrap_or(Protocol::Tcp);
 
     let listen_entry = section.require(
@@ -56,34 +74,57 @@ fn check<'a>(index: usize, entry: &Entry<'a>, places: &mut Places<'a>) -> Option
     );
     let listen = listen_entry
         .as_ref()
-        .and_then(|entry| listen_address(entry, assumed));
+        .and_then(|entry| in_family(entry, listen_span(entry, assumed)?, assumed, family));
     if let (Some(protocol), Some(entry), Some(listen)) = (protocol, listen_entry, &listen) {
-        places.add(Owner::Listener(index), protocol, listen, entry);
+        match &listen.span {
+            Some(span) => places.add_span((protocol, family), span, entry),
+            None => places.add(
+                Owner::Listener(index),
+                (protocol, family),
+                &listen.at,
+                entry,
+            ),
+        }
     }
-    let target = section.require(
-        "target_address",
-        "write where to forward to, such as \"192.0.2.1:80\"",
-    );
-    let target = target.and_then(|entry| target_address(&entry, assumed));
-
+    let at = listen.as_ref().map(|listen| &listen.at);
+    let targets = source::targets(&section, assumed, at);
+    let source = source::check(&section);
     let access = access::check(&section);
+    if source.preserve.is_some() {
+        source::warn_of_families(&section, &targets, &access);
+    }
     let limits = section
         .get("rate_limits")
         .and_then(|entry| entry.section(limits::KEYS));
     let limits = limits.map_or_else(Limits::default, |section| limits::check(&section));
+    let proxy_protocol = proxy_protocol::check(&section, assumed);
+    let destinations = destination::check(&section, proxy_protocol.as_ref());
     let (tcp, udp, session_log) = transports(&section, protocol);
+    let Listen { at: listen, span } = listen?;
     Some(Listener {
         name: name?.into(),
         protocol: protocol?,
-        listen: listen?,
-        v6_only: false,
-        target: target?,
+        family,
+        listen,
+        span,
+        v6_only: family == Some(Family::V6),
+        transparent: is_transparent(&section),
+        target: targets.target?,
+        target_v6: targets.v6,
+        destinations,
+        source,
         access,
         limits,
+        proxy_protocol: proxy_protocol?,
         tcp,
         udp,
         session_log,
     })
+}
+
+fn is_transparent(section: &Section<'_>) -> bool {
+    let entry = section.get("transparent");
+    entry.and_then(|entry| entry.boolean()).unwrap_or(false)
 }
 
 /// Both blocks are checked; the one of the other protocol does nothing.
@@ -119,34 +160,55 @@ fn transports(section: &Section<'_>, protocol: Option<Protocol>) -> (Tcp, Udp, S
 /// Reads the address of a listening socket.
 pub(super) fn listen_address(entry: &Entry<'_>, protocol: Protocol) -> Option<HostPort> {
     let address = entry.address(protocol)?;
+    warn_of_port_0(entry, &address);
+    Some(address)
+}
+
+/// Reads what a listener is reached at.
+fn listen_span(entry: &Entry<'_>, protocol: Protocol) -> Option<Listen> {
+    let listen = entry.listen(protocol)?;
+    warn_of_port_0(entry, &listen.at);
+    Some(listen)
+}
+
+fn warn_of_port_0(entry: &Entry<'_>, address: &HostPort) {
     if address.port == 0 {
         entry.warn(Complaint::new(
             "has port 0: the kernel picks a port at every start",
             "write a port from 1 to 65535 unless that is meant",
         ));
     }
-    Some(address)
 }
 
-fn target_address(entry: &Entry<'_>, protocol: Protocol) -> Option<HostPort> {
-    let address = entry.address(protocol)?;
-    let port = if address.port == 0 {
-        "PORT".to_owned()
-    } else {
-        address.port.to_string()
+/// The address as a listener has it that is of this family alone.
+fn in_family(
+    entry: &Entry<'_>,
+    listen: Listen,
+    protocol: Protocol,
+    family: Option<Family>,
+) -> Option<Listen> {
+    let Some(family) = family else {
+        return Some(listen);
     };
-    let complaint = if address.host == Host::Any {
-        let remedy = format!("write the target's host, such as \"127.0.0.1:{port}\"");
-        Complaint::new("has no host", remedy)
-    } else if address.port == 0 {
-        let remedy = format!(
-            "write \"{}:PORT\" with a port from 1 to 65535",
-            address.host
-        );
-        Complaint::new("has port 0, where nothing can be reached", remedy)
-    } else {
-        return Some(address);
+    let (number, other) = match family {
+        Family::V4 => (4, 6),
+        Family::V6 => (6, 4),
     };
-    entry.error(complaint);
-    None
+    match listen.at.host {
+        Host::Any => Some(listen.all_of(family.wildcard())),
+        Host::Ip(ip) if Family::of(ip) != family => {
+            let example = HostPort {
+                host: Host::Ip(family.wildcard()),
+                ..listen.at
+            };
+            entry.error(Complaint::new(
+                format!("is an IPv{other} address, but the protocol is {protocol}{number}"),
+                format!(
+                    "write an IPv{number} address such as \"{example}\", or `protocol: {protocol}{other}`"
+                ),
+            ));
+            None
+        }
+        Host::Ip(_) | Host::Name(_) => Some(listen),
+    }
 }

@@ -24,7 +24,7 @@ pub(super) fn check<'a>(entry: &Entry<'a>, places: &mut Places<'a>) -> Option<Me
         .as_ref()
         .and_then(|entry| listen_address(entry, Protocol::Tcp));
     if let (true, Some(entry), Some(address)) = (is_enabled, listen, &address) {
-        places.add(Owner::Metrics, Protocol::Tcp, address, entry);
+        places.add(Owner::Metrics, (Protocol::Tcp, None), address, entry);
     }
     let path = match block.get("path") {
         Some(entry) => check_path(&entry),

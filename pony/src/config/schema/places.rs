@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use crate::config::address::{Host, HostPort};
-use crate::config::model::Protocol;
+use crate::config::model::{Family, Protocol};
 use crate::config::node::NodeId;
 use crate::config::problem::Complaint;
 use crate::config::reader::Entry;
+use crate::config::span::Span;
 
 /// Whose address it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,6 +24,7 @@ pub(super) enum Owner {
 #[derive(Debug)]
 struct Socket<'a> {
     owner: Owner,
+    family: Option<Family>,
     host: Host,
     entry: Entry<'a>,
 }
@@ -33,6 +35,16 @@ pub(super) struct Places<'a> {
     names: HashMap<String, NodeId>,
     /// By protocol and port: only there can two addresses meet.
     sockets: BTreeMap<(Protocol, u16), Vec<Socket<'a>>>,
+    spans: Vec<Spanning<'a>>,
+}
+
+/// A listener on many ports. What one on a single port has is not among them: that one wins.
+#[derive(Debug)]
+struct Spanning<'a> {
+    protocol: Protocol,
+    family: Option<Family>,
+    span: Span,
+    entry: Entry<'a>,
 }
 
 impl<'a> Places<'a> {
@@ -52,7 +64,7 @@ impl<'a> Places<'a> {
     pub(super) fn add(
         &mut self,
         owner: Owner,
-        protocol: Protocol,
+        (protocol, family): (Protocol, Option<Family>),
         address: &HostPort,
         entry: Entry<'a>,
     ) {
@@ -62,8 +74,28 @@ impl<'a> Places<'a> {
             self.sockets
                 .entry((protocol, port))
                 .or_default()
-                .push(Socket { owner, host, entry });
+                .push(Socket {
+                    owner,
+                    family,
+                    host,
+                    entry,
+                });
         }
+    }
+
+    /// Notes that a listener has this span, which stands at `entry`.
+    pub(super) fn add_span(
+        &mut self,
+        (protocol, family): (Protocol, Option<Family>),
+        span: &Span,
+        entry: Entry<'a>,
+    ) {
+        self.spans.push(Spanning {
+            protocol,
+            family,
+            span: span.clone(),
+            entry,
+        });
     }
 
     /// Reports addresses that cannot be bound together. Returns the indices of the listeners whose
@@ -78,7 +110,21 @@ impl<'a> Places<'a> {
                 }
             }
         }
+        for (index, later) in self.spans.iter().enumerate() {
+            if let Some(earlier) = self.spans[..index].iter().find(|it| it.meets(later)) {
+                report(&earlier.entry, &later.entry, "overlaps with", SPANS);
+            }
+        }
         v6_only
+    }
+}
+
+impl Spanning<'_> {
+    /// Whether a client's connection could be for both.
+    fn meets(&self, other: &Self) -> bool {
+        let v6_only = |it: &Self| it.family == Some(Family::V6);
+        let theirs = (&other.span, v6_only(other));
+        self.protocol == other.protocol && self.span.overlaps(v6_only(self), theirs)
     }
 }
 
@@ -97,10 +143,10 @@ enum Wildcard {
     Later,
 }
 
-fn meeting(earlier: &Host, later: &Host) -> Meeting {
-    let (Host::Ip(a), Host::Ip(b)) = (earlier, later) else {
-        // What a name stands for is known when it is bound.
-        return if earlier == later {
+fn meeting(earlier: &Socket<'_>, later: &Socket<'_>) -> Meeting {
+    let (Host::Ip(a), Host::Ip(b)) = (&earlier.host, &later.host) else {
+        // What a name stands for is known when it is bound, but never an address of another family.
+        return if earlier.host == later.host && may_share(earlier.family, later.family) {
             Meeting::Same
         } else {
             Meeting::Apart
@@ -120,15 +166,23 @@ fn meeting(earlier: &Host, later: &Host) -> Meeting {
     }
 }
 
+/// Whether sockets of these families may have an address in common.
+fn may_share(a: Option<Family>, b: Option<Family>) -> bool {
+    a.is_none() || b.is_none() || a == b
+}
+
 /// Reports a conflict, or returns the listener that has to leave IPv4 to the other.
 fn compare(earlier: &Socket<'_>, later: &Socket<'_>) -> Option<usize> {
-    let (wildcard, v4) = match meeting(&earlier.host, &later.host) {
+    let (wildcard, v4) = match meeting(earlier, later) {
         Meeting::Apart => return None,
         Meeting::Same => return conflict(earlier, later, "is already the address of"),
         Meeting::Covered => return conflict(earlier, later, "overlaps with"),
         Meeting::Families(Wildcard::Earlier) => (earlier, later),
         Meeting::Families(Wildcard::Later) => (later, earlier),
     };
+    if wildcard.family == Some(Family::V6) {
+        return None;
+    }
     let Owner::Listener(index) = wildcard.owner else {
         // The metrics endpoint always takes both families.
         return conflict(earlier, later, "overlaps with");
@@ -146,13 +200,21 @@ fn compare(earlier: &Socket<'_>, later: &Socket<'_>) -> Option<usize> {
 }
 
 fn conflict(earlier: &Socket<'_>, later: &Socket<'_>, relation: &str) -> Option<usize> {
-    let message = format!("{relation} {}", earlier.entry.path);
-    later.entry.error_beside(
-        earlier.entry.node.id,
-        Complaint::new(message, "use another port or address"),
+    report(
+        &earlier.entry,
+        &later.entry,
+        relation,
+        "use another port or address",
     );
     None
 }
+
+fn report(earlier: &Entry<'_>, later: &Entry<'_>, relation: &str, remedy: &str) {
+    let message = format!("{relation} {}", earlier.path);
+    later.error_beside(earlier.node.id, Complaint::new(message, remedy));
+}
+
+const SPANS: &str = "use other ports, another prefix, or a protocol of one family such as tcp6";
 
 fn is_unspecified(host: &Host) -> bool {
     matches!(host, Host::Ip(ip) if ip.is_unspecified())

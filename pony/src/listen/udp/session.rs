@@ -13,16 +13,17 @@ use pony_common::time::Nanos;
 use tokio::{net::UdpSocket, select, time::sleep};
 
 use super::{
-    super::service::Service,
+    super::{front_end::Introduction, service::Service},
     socket::{ClientPath, Datagram},
-    table::Table,
+    table::{Key, Table},
 };
 use crate::{
     observe::{ErrorKind, FlowRecord},
     policy::Permit,
-    relay::{End, LastActivity, SessionRelay},
+    proxy_header::Transport,
+    relay::{End, LastActivity, SessionRelay, Told},
     sys,
-    target::{ConnectError, connect_udp},
+    target::{ConnectError, Dial},
 };
 
 /// See the module. The receive loop calls [`Session::take`]; everything that may take time is in
@@ -30,10 +31,13 @@ use crate::{
 pub(super) struct Session {
     service: Arc<Service>,
     table: Arc<Table>,
+    key: Key,
     client: SocketAddr,
     permit: Permit,
     record: FlowRecord,
     path: ClientPath,
+    /// What the target is told of the client, if anything.
+    told: Option<Box<Told>>,
     activity: LastActivity,
     /// Connected to the target; set once, under the lock of `waiting`.
     target: OnceLock<UdpSocket>,
@@ -45,17 +49,30 @@ impl Session {
     pub(super) fn new(
         service: &Arc<Service>,
         table: &Arc<Table>,
-        client: SocketAddr,
+        key: Key,
+        mut introduction: Introduction,
         permit: Permit,
         path: ClientPath,
     ) -> Arc<Self> {
+        service.name(&mut introduction);
+        let client = introduction.origin.client;
+        let target = service.target(&introduction);
+        let told = service.config.proxy_protocol.send.as_ref();
+        let told = told.map(|send| {
+            let header = introduction.header(send, Transport::Datagram);
+            Box::new(Told::new(header, send.udp))
+        });
         Arc::new(Self {
             service: Arc::clone(service),
             table: Arc::clone(table),
+            key,
             client,
             permit,
-            record: service.recorder.open(client),
+            record: service
+                .recorder
+                .open(client, target, introduction.passage()),
             path,
+            told,
             activity: LastActivity::new(sys::now()),
             target: OnceLock::new(),
             waiting: Mutex::new(Some(VecDeque::new())),
@@ -103,19 +120,26 @@ impl Session {
                 End::Banned.error()
             }
             end = self.serve() => end.err().map(|error| {
-                self.service.recorder.connect_failed(self.client.ip(), ErrorKind::SessionCreate, &error);
+                self.record.not_connected(ErrorKind::SessionCreate, &error);
                 error.to_string()
             }),
         };
-        self.table.remove_if(self.client, |it| it.is(&self));
+        self.table.remove_if(self.key, |it| it.is(&self));
         self.discard_waiting();
         self.record.close(error);
     }
 
     async fn serve(&self) -> Result<(), ConnectError> {
         let service = &self.service;
-        let limit = service.config.tcp.connect_timeout;
-        let target = connect_udp(&service.resolver, &service.config.target, limit).await?;
+        let dial = Dial {
+            resolver: &service.resolver,
+            target: self.record.target(),
+            source: &service.config.source,
+            claims: &service.claims,
+            client: self.client,
+            limit: service.config.tcp.connect_timeout,
+        };
+        let (target, _claim) = dial.udp().await?;
         self.record.connected();
         let target = self.flush(target);
         let relay = self.relay(target);
@@ -142,6 +166,7 @@ impl Session {
             record: &self.record,
             permit: &self.permit,
             activity: &self.activity,
+            told: self.told.as_deref(),
             longest: self.service.config.udp.buffer_size,
         }
     }
@@ -156,7 +181,7 @@ impl Session {
             if expiry <= now {
                 if self
                     .table
-                    .remove_if(self.client, |it| it.is(self) && it.expiry(stopping) <= now)
+                    .remove_if(self.key, |it| it.is(self) && it.expiry(stopping) <= now)
                 {
                     return;
                 }

@@ -1,11 +1,11 @@
-//! The sessions of one listener, by client address and port.
+//! The sessions of one listener, by what their datagrams have in common.
 //!
 //! What holds: a session that a datagram has just found does not expire before that datagram has
 //! refreshed it, because finding and expiring take the same lock.
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -17,10 +17,33 @@ use tokio::sync::Notify;
 
 use super::session::Session;
 
+/// What the datagrams of one session have in common.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Key {
+    /// Who sends them: the client that a header names, or else who they come from.
+    pub(super) client: SocketAddr,
+    /// What they are sent to. `None`: the port of the listener, on whichever of our addresses.
+    pub(super) at: Option<SocketAddr>,
+    /// Through which front end each comes with a header, and what that says they were sent to. The
+    /// front end's port may change.
+    pub(super) through: Option<(IpAddr, SocketAddr)>,
+}
+
+impl Key {
+    /// Of datagrams that speak for themselves, or whose first one did.
+    pub(super) const fn own(sender: SocketAddr, at: Option<SocketAddr>) -> Self {
+        Self {
+            client: sender,
+            at,
+            through: None,
+        }
+    }
+}
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Table {
-    sessions: Mutex<HashMap<SocketAddr, Arc<Session>>>,
+    sessions: Mutex<HashMap<Key, Arc<Session>>>,
     emptied: Notify,
     /// Bytes that wait in all sessions for their targets' sockets.
     waiting_bytes: AtomicUsize,
@@ -28,31 +51,24 @@ pub(super) struct Table {
 
 impl Table {
     /// The client's session, refreshed.
-    pub(super) fn touch(&self, client: SocketAddr, now: Nanos) -> Option<Arc<Session>> {
+    pub(super) fn touch(&self, key: Key, now: Nanos) -> Option<Arc<Session>> {
         let sessions = self.lock();
-        let session = sessions.get(&client)?;
+        let session = sessions.get(&key)?;
         session.activity().note(now);
         Some(Arc::clone(session))
     }
 
-    pub(super) fn insert(&self, client: SocketAddr, session: &Arc<Session>) {
-        self.lock().insert(client, Arc::clone(session));
+    pub(super) fn insert(&self, key: Key, session: &Arc<Session>) {
+        self.lock().insert(key, Arc::clone(session));
     }
 
     /// Removes the client's session if `condition` still holds for it; says whether it did.
-    pub(super) fn remove_if(
-        &self,
-        client: SocketAddr,
-        condition: impl FnOnce(&Session) -> bool,
-    ) -> bool {
+    pub(super) fn remove_if(&self, key: Key, condition: impl FnOnce(&Session) -> bool) -> bool {
         let mut sessions = self.lock();
-        if !sessions
-            .get(&client)
-            .is_some_and(|session| condition(session))
-        {
+        if !sessions.get(&key).is_some_and(|session| condition(session)) {
             return false;
         }
-        let removed = sessions.remove(&client);
+        let removed = sessions.remove(&key);
         if sessions.is_empty() {
             // A table that once was large gives its memory back.
             sessions.shrink_to(KEPT_CAPACITY);
@@ -90,7 +106,7 @@ impl Table {
         self.waiting_bytes.fetch_sub(len, Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, Arc<Session>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Session>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

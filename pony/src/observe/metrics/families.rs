@@ -10,6 +10,7 @@ use prometheus::{
 
 use super::{
     LaneMetrics, MetricsError,
+    headers::HeaderFamilies,
     listener::{ErrorKind, ListenerMetrics, Refusals},
 };
 use crate::{config::Protocol, observe::sink::SinkName};
@@ -20,6 +21,7 @@ pub(super) struct Families {
     errors: IntCounterVec,
     pub(super) log_events_dropped: IntCounterVec,
     pub(super) lanes: Arc<LaneMetrics>,
+    pub(super) headers: HeaderFamilies,
 }
 
 /// What comes, goes and passes.
@@ -72,6 +74,7 @@ impl Families {
             )?,
             log_events_dropped,
             lanes: Arc::new(LaneMetrics::register(registry)?),
+            headers: HeaderFamilies::register(registry)?,
         })
     }
 
