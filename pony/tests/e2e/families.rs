@@ -71,6 +71,31 @@ fn the_wildcards_of_both_families_are_two_listeners_on_one_port() {
 }
 
 #[test]
+fn a_listener_of_one_family_refuses_clients_of_the_other() {
+    for (family, served, refused) in [(4, "127.0.0.1", "::1"), (6, "::1", "127.0.0.1")] {
+        let pony = Launch::new(&Entry::tcp(echo_target()).family(family).listen(":0"))
+            .and(&Entry::udp(udp_echo_target()).family(family).listen(":0"))
+            .start();
+        let port = pony.address("tcp").port();
+        ping(&mut connect(at((served, port))), b"stream");
+        let error = std::net::TcpStream::connect(at((refused, port))).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+
+        let port = pony.address("udp").port();
+        ping_udp(&udp_client(at((served, port))), b"datagram");
+        let client = udp_client(at((refused, port)));
+        client.send(b"datagram").unwrap();
+        let error = client.recv(&mut [0; 16]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+        // Metrics and logs know two protocols only.
+        assert_eq!(pony.connections("tcp", "accepted"), 1);
+        for open in pony.events("open") {
+            assert_eq!(open["protocol"], open["listener"], "{open}");
+        }
+    }
+}
+
+#[test]
 fn tcp_and_udp_share_a_port() {
     let address = format!("127.0.0.1:{}", free_port());
     let pony = Launch::new(&Entry::tcp(echo_target()).listen(&address))

@@ -16,6 +16,7 @@ mod limits;
 mod logs;
 mod metrics;
 mod names;
+mod proxy_protocol;
 mod stop;
 mod tcp;
 mod timeouts;

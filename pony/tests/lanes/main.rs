@@ -44,6 +44,7 @@ mod bytes;
 mod crowd;
 mod dice;
 mod flow;
+mod headers;
 mod integrity;
 mod killed;
 mod leftovers;

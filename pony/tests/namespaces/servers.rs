@@ -43,6 +43,11 @@ impl WebServer {
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join("files").join(name)
     }
+
+    /// Where it writes each client's address.
+    pub(crate) fn access_log(&self) -> PathBuf {
+        self.folder.path().join("access.log")
+    }
 }
 
 /// dnsmasq on port 53 of both families.
@@ -113,14 +118,15 @@ pub(crate) fn folder() -> TempDir {
     tempfile::tempdir_in(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap()
 }
 
-/// One process and no log, all paths in a folder of its own.
+/// One process, all paths in a folder of its own.
 const NGINX: &str = "
 daemon off;
 master_process off;
 pid FOLDER/pid;
 events { worker_connections 512; }
 http {
-    access_log off;
+    log_format client '$remote_addr';
+    access_log FOLDER/access.log client;
     sendfile on;
     client_max_body_size 0;
     client_body_temp_path FOLDER/body;

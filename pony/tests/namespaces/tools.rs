@@ -68,14 +68,16 @@ impl Drop for Running {
     }
 }
 
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("bpftool", "bpftool"),
     ("cksum", "coreutils"),
     ("curl", "curl"),
     ("dig", "bind9-dnsutils"),
     ("dnsmasq", "dnsmasq-base"),
     ("ethtool", "ethtool"),
+    ("haproxy", "haproxy"),
     ("ip", "iproute2"),
+    ("nft", "nftables"),
     ("nginx", "nginx-light"),
     ("nsenter", "util-linux"),
     ("unshare", "util-linux"),

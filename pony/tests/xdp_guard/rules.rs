@@ -21,7 +21,7 @@ pub(crate) fn open_listener(
     static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
     GuardListener {
         name,
-        addr,
+        addr: Some(addr),
         v6_only: false,
         rules: Rules {
             protocol,

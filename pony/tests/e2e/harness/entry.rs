@@ -50,6 +50,17 @@ impl Entry {
         self
     }
 
+    /// The same protocol, but of one address family: 4 or 6.
+    pub(crate) fn family(mut self, family: u8) -> Self {
+        self.protocol = match (self.protocol, family) {
+            ("tcp", 4) => "tcp4",
+            ("tcp", _) => "tcp6",
+            ("udp", 4) => "udp4",
+            _ => "udp6",
+        };
+        self
+    }
+
     /// Another place to listen.
     pub(crate) fn listen(mut self, address: impl Display) -> Self {
         self.listen = address.to_string();
