@@ -12,6 +12,7 @@ use std::{
 fn main() -> io::Result<()> {
     println!("cargo::rustc-check-cfg=cfg(bpf_object)");
     println!("cargo::rustc-check-cfg=cfg(lanes_object)");
+    println!("cargo::rustc-check-cfg=cfg(ports_object)");
     println!("cargo::rerun-if-env-changed=CARGO_TARGET_DIR");
 
     println!("cargo::rustc-env=PONY_COMMIT={}", commit());
@@ -24,6 +25,7 @@ fn main() -> io::Result<()> {
 
     embed(&folder.join("pony"), "bpf_object", "PONY_BPF_OBJECT");
     embed(&folder.join("lanes"), "lanes_object", "PONY_LANES_OBJECT");
+    embed(&folder.join("ports"), "ports_object", "PONY_PORTS_OBJECT");
     Ok(())
 }
 
