@@ -9,6 +9,7 @@ mod clients;
 mod demo;
 mod doctor;
 mod load;
+mod mmproxy;
 mod output;
 mod run;
 mod version;
@@ -50,6 +51,9 @@ enum Command {
     Unban(bans::UnbanOptions),
     /// Show who is banned, and for how long.
     Bans(bans::BansOptions),
+    /// Stand in for go-mmproxy, with its flags: unwrap PROXY headers and keep the client's address.
+    #[command(after_help = mmproxy::HELP)]
+    Mmproxy(mmproxy::Options),
     /// Try it: an HTTP and a UDP echo target inside the process, and the proxy in front of them.
     Demo,
 }
@@ -92,6 +96,7 @@ pub fn main() -> ExitCode {
         Some(Command::Ban(options)) => bans::ban(&options),
         Some(Command::Unban(options)) => bans::unban(&options),
         Some(Command::Bans(options)) => bans::bans(&options),
+        Some(Command::Mmproxy(options)) => mmproxy::main(&options),
         Some(Command::Demo) => demo::main(),
         None => {
             output::complain(&Cli::command().render_help().to_string());
@@ -120,6 +125,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 /// The original knows no subcommands: `-config FILE`, `-version` and `-h`, with one dash or two.
 fn like_the_original(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<_> = arguments.collect();
+    mmproxy::with_two_dashes(&mut arguments);
     let Some(first) = arguments.get(1).and_then(|first| first.to_str()) else {
         return arguments;
     };

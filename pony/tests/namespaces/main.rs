@@ -34,6 +34,7 @@ mod http;
 mod kernel;
 mod lab;
 mod log;
+mod mmproxy;
 mod mounts;
 mod namespace;
 mod peers;
