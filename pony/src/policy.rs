@@ -39,7 +39,7 @@ pub use self::{
 };
 use self::{
     access::{AccessList, Standing},
-    ledger::Ledger,
+    ledger::{Ledger, Opened},
     roll::Roll,
     total::{Enforcement, Total},
     usage::ClientLimits,
@@ -137,21 +137,8 @@ impl Policy {
     pub fn wait(self: &Arc<Self>, front_end: IpAddr) -> Result<Permit, Reason> {
         let front_end = front_end.to_canonical();
         let standing = self.access.standing(front_end).unwrap_or(Standing::Limited);
-        let enforcement = self.enforcement(standing);
-        let (client, violation) = match &self.ledger {
-            Some(ledger) => {
-                let key = self.client(front_end.into());
-                let (client, violation) = ledger.wait(key, &self.total, enforcement)?;
-                (Some((key, client)), violation)
-            }
-            None => (None, self.total.open(None, enforcement)?),
-        };
-        Ok(Permit {
-            policy: Arc::clone(self),
-            client,
-            standing,
-            violation,
-            place: None,
+        self.open(front_end, standing, |ledger, key, enforcement| {
+            ledger.wait(key, &self.total, enforcement)
         })
     }
 
@@ -161,11 +148,23 @@ impl Policy {
         standing: Standing,
         now: Nanos,
     ) -> Result<Permit, Reason> {
+        self.open(client, standing, |ledger, key, enforcement| {
+            ledger.admit(key, &self.total, enforcement, now)
+        })
+    }
+
+    /// Takes a place for `client`. `ask` asks the ledger for it, if there is one.
+    fn open(
+        self: &Arc<Self>,
+        client: IpAddr,
+        standing: Standing,
+        ask: impl FnOnce(&Ledger, Addr16, Enforcement) -> Result<Opened, Reason>,
+    ) -> Result<Permit, Reason> {
         let enforcement = self.enforcement(standing);
         let (client, violation) = match &self.ledger {
             Some(ledger) => {
                 let key = self.client(client.into());
-                let (client, violation) = ledger.admit(key, &self.total, enforcement, now)?;
+                let (client, violation) = ask(ledger, key, enforcement)?;
                 (Some((key, client)), violation)
             }
             None => (None, self.total.open(None, enforcement)?),

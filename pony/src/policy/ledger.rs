@@ -37,6 +37,9 @@ use super::{
 /// One client as its connections hold it.
 pub(super) type Client = Mutex<Usage>;
 
+/// A client whose connection was opened, and the limit that would have refused it were it enforced.
+pub(super) type Opened = (Arc<Client>, Option<Reason>);
+
 pub(super) struct Ledger {
     limits: ClientLimits,
     hasher: RandomState,
@@ -71,7 +74,7 @@ impl Ledger {
         total: &Total,
         enforcement: Enforcement,
         now: Nanos,
-    ) -> Result<(Arc<Client>, Option<Reason>), Reason> {
+    ) -> Result<Opened, Reason> {
         self.open(key, total, enforcement, |usage, open| {
             usage.attempt(&self.limits, open, now)
         })
@@ -83,7 +86,7 @@ impl Ledger {
         key: Addr16,
         total: &Total,
         enforcement: Enforcement,
-    ) -> Result<(Arc<Client>, Option<Reason>), Reason> {
+    ) -> Result<Opened, Reason> {
         let most = self.limits.connections;
         self.open(key, total, enforcement, |_, open| {
             let is_over = most.is_some_and(|most| open >= most);
@@ -98,7 +101,7 @@ impl Ledger {
         total: &Total,
         enforcement: Enforcement,
         ask: impl FnOnce(&mut Usage, u32) -> Option<Reason>,
-    ) -> Result<(Arc<Client>, Option<Reason>), Reason> {
+    ) -> Result<Opened, Reason> {
         let mut shard = lock(self.shard(key));
         let (open, client) = shard.find(key);
         let over = ask(&mut lock(&client), open);
