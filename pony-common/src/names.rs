@@ -17,6 +17,8 @@ pub const SK_PORTS: &str = "sk_ports";
 
 /// Which listener a packet is for.
 pub const LISTENERS: &str = "LISTENERS";
+/// Which prefixes belong to listeners that have many addresses.
+pub const NETS: &str = "NETS";
 /// The same by port, as far as that is enough.
 pub const PORTS: &str = "PORTS";
 /// The rules of all listeners, replaced whole.
@@ -88,8 +90,9 @@ pub const MAX_NAME_LEN: usize = 15;
 
 const PROGRAMS: [&str; 5] = [XDP_GUARD, TC_EGRESS, SK_VERDICT, TCP_LEAVE, SK_PORTS];
 
-const MAPS: [&str; 24] = [
+const MAPS: [&str; 25] = [
     LISTENERS,
+    NETS,
     PORTS,
     POLICY,
     BLOCKS,

@@ -1,9 +1,9 @@
 //! What both programs do with every packet: find its listener, read the clock, count.
 
-use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
+use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::bpf_ktime_get_coarse_ns};
 use pony_common::{
     layout::{
-        listener::{Found, ListenerKey},
+        listener::{Found, ListenerKey, ListenerRef, NetKey},
         reads::SLOTS,
         stats::{Slot, Tally},
     },
@@ -14,7 +14,7 @@ use pony_ebpf::{
     parse::{Packet, read},
 };
 
-use crate::maps::{LISTENERS, PORTS, STATS};
+use crate::maps::{LISTENERS, NETS, PORTS, STATS};
 
 /// Reads a packet. Answers [`READ`], or the slot of `READS` that it counts in.
 #[inline(always)]
@@ -29,23 +29,27 @@ pub(crate) fn read_into(frame: &mut Cursor<'_>, frame_len: u32, packet: &mut Pac
 /// In place of a slot of `READS`: it was read.
 pub(crate) const READ: u32 = SLOTS;
 
-/// The number of the listener on an address and port: one on exactly this address, else one on
-/// all addresses.
+/// The listener on an address and port: one on exactly this address, else one on all addresses,
+/// else one on a prefix.
 #[inline(always)]
-pub(crate) fn find(key: &ListenerKey) -> Option<u32> {
+pub(crate) fn find(key: &ListenerKey) -> Option<ListenerRef> {
     match PORTS.get(key.place())?.find(key.addr) {
         Found::Nobody => None,
-        Found::Listener(number) => Some(number),
-        Found::Ask => ask(key),
+        Found::Listener(listener) => Some(listener),
+        Found::Ask(group) => ask(key, group),
     }
 }
 
-/// The same, where more than one listener has the port.
+/// The same, where more than one listener has the port, or one on a prefix.
 #[inline(never)]
-fn ask(key: &ListenerKey) -> Option<u32> {
+fn ask(key: &ListenerKey, group: u32) -> Option<ListenerRef> {
     // SAFETY: the daemon replaces no listener while the program is attached.
-    let entry = unsafe { LISTENERS.get(key).or_else(|| LISTENERS.get(key.wildcard())) };
-    entry.map(|entry| entry.number)
+    let listener = unsafe { LISTENERS.get(key).or_else(|| LISTENERS.get(key.wildcard())) };
+    let on_prefix = || {
+        let is_of_group = group != 0;
+        is_of_group.then(|| NETS.get(&Key::new(NetKey::BITS, NetKey::new(group, key.addr))))?
+    };
+    listener.or_else(on_prefix)?.guarded()
 }
 
 /// The time, as of the kernel's last tick: half the price of the exact one. It is late by a few

@@ -8,7 +8,7 @@
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE},
-    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use pony_common::{
@@ -18,7 +18,7 @@ use pony_common::{
         budget::Budget,
         event::Event,
         ledger::{Entry, SetRow, WAYS},
-        listener::{self, ListenerEntry, ListenerKey, PortEntry},
+        listener::{self, ListenerKey, ListenerRef, NetKey, PortEntry},
         policy::Row,
         reads,
         report::{self, Report},
@@ -36,12 +36,21 @@ use crate::{cell::MapCell, identity::MapIdentity};
 /// The daemon writes; the programs read. The daemon makes it as large as the number of keys, so
 /// it is never full.
 #[btf_map]
-pub(crate) static LISTENERS: HashMap<ListenerKey, ListenerEntry, 1> = HashMap::new();
+pub(crate) static LISTENERS: HashMap<ListenerKey, ListenerRef, 1> = HashMap::new();
 
-/// What [`LISTENERS`] says, by port: where that is enough, the programs ask no further.
+/// The listeners that have prefixes, by what a packet for them is addressed to, on the ports of a
+/// group. What [`LISTENERS`] has goes before.
 ///
-/// The daemon writes it together with `LISTENERS`, and the same; the programs read. One element
-/// for each port of both protocols.
+/// The daemon writes; the programs read. The daemon makes it as large as the number of prefixes in
+/// all groups, so it is never full.
+#[btf_map]
+pub(crate) static NETS: LpmTrie<NetKey, ListenerRef, 1> = LpmTrie::new();
+
+/// What [`LISTENERS`] and [`NETS`] say, by port: where that is enough, the programs ask no
+/// further.
+///
+/// The daemon writes it together with them, and the same; the programs read. One element for each
+/// port of both protocols.
 #[btf_map]
 pub(crate) static PORTS: Array<PortEntry, { listener::PORTS as usize }> = Array::new();
 

@@ -11,6 +11,7 @@ use pony_ebpf::{cursor::Cursor, parse::Packet, verdict::sent};
 use crate::{
     count::{READ, count, find, now, read_into},
     kernel::Kernel,
+    socket,
 };
 
 /// Counts what the listeners send. It changes nothing and lets everything go on.
@@ -23,8 +24,9 @@ fn tc_egress(ctx: TcContext) -> i32 {
     let mut packet = Packet::NONE;
     if tc_read(ctx.skb.skb, &raw mut packet) == READ
         && let Some(listener) = find(&packet.from)
+        && (!listener.is_shared() || is_of_no_connection(&ctx, &packet))
     {
-        count_sent(&packet, listener);
+        count_sent(&packet, listener.number());
     }
     TC_ACT_UNSPEC
 }
@@ -40,6 +42,13 @@ extern "C" fn tc_read(ctx: *mut __sk_buff, packet: *mut Packet) -> u32 {
     // SAFETY: only called with a valid reference. The verifier wants to see that it is not null.
     let packet = unsafe { packet.as_mut() };
     packet.map_or(READ, |packet| read_into(&mut cursor, ctx.len(), packet))
+}
+
+/// Whether a packet from a port that a listener shares with others is certainly not of one of their
+/// connections: a datagram that leaves through a socket without a peer.
+#[inline(always)]
+fn is_of_no_connection(ctx: &TcContext, packet: &Packet) -> bool {
+    packet.tcp().is_none() && socket::has_unconnected_sender(ctx)
 }
 
 #[inline(always)]

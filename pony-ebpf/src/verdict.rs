@@ -61,9 +61,6 @@ pub fn verdict<W: World>(world: &W, packet: &Packet, listener: u32, now: Nanos) 
     let Some(rules) = Listener::read(&policy, listener) else {
         return pass;
     };
-    if !rules.is_per_client() {
-        return pass;
-    }
     let case = Case {
         world,
         packet,
@@ -91,9 +88,6 @@ pub fn sent<W: World>(world: &W, packet: &Packet, listener: u32, now: Nanos) {
     let Some(rules) = Listener::read(&policy, listener) else {
         return;
     };
-    if !rules.is_per_client() {
-        return;
-    }
     let client = packet.to.addr.prefix(rules.ipv6_prefix());
     let Some(entry) = world.client(Identity::new(client, listener), now) else {
         return;

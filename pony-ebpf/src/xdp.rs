@@ -28,6 +28,7 @@ use crate::{
     kernel::Kernel,
     log,
     maps::{BUDGET, EVENTS, HASH_KEY, READS, REPORTS},
+    socket,
 };
 
 /// Judges what is sent to the listeners; everything else goes on to the stack, unread or not.
@@ -43,7 +44,10 @@ fn xdp_guard(ctx: XdpContext) -> u32 {
     let mut packet = Packet::NONE;
     let slot = match xdp_read(ctx.ctx, &raw mut packet) {
         READ => match find(&packet.to) {
-            Some(listener) => return guard(&ctx, &packet, listener),
+            Some(listener) if listener.is_shared() && is_in_connection(&ctx, &packet) => {
+                NotOurs::InConnection as u32
+            }
+            Some(listener) => return guard(&ctx, &packet, listener.number()),
             None => NotOurs::NoListener as u32,
         },
         unread => unread,
@@ -79,6 +83,16 @@ fn frame_len(ctx: &XdpContext) -> u32 {
     // SAFETY: the helper only reads the context, which is the one that the kernel gave us.
     let frame_len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as u32;
     frame_len
+}
+
+/// Whether a packet on a port that a listener shares with others may belong to one of their
+/// connections. Whose it is can be told only of what opens one.
+#[inline(always)]
+fn is_in_connection(ctx: &XdpContext, packet: &Packet) -> bool {
+    match packet.tcp() {
+        Some(segment) => !segment.flags.is_attempt() && !segment.flags.are_bogus(),
+        None => socket::is_connected(ctx, packet),
+    }
 }
 
 /// Judges a packet for a listener, counts and reports what is done with it, and does it.

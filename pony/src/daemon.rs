@@ -40,7 +40,7 @@ use crate::{
     admin::{self, Desk, Post},
     config::{self, Config, Protocol},
     kernel::{
-        self, GuardListener, Rules,
+        self, At, GuardListener, Rules,
         ports::{Ports, PortsError},
     },
     listen::{
@@ -170,7 +170,9 @@ impl Daemon {
         } = shared;
         let routes = returning::start(&config.server.name, &bound).await?;
         config.guard.instance = Some(config.server.name);
-        let guarding = Guarding::start(&config.guard, &bound, &metrics, freed, &bans).await?;
+        let guard = &config.guard;
+        let guarding =
+            Guarding::start(guard, &bound, &metrics, freed, &bans, metrics_address).await?;
         let controlling = control.map(|control| {
             let posts = bound.iter().map(Bound::post).collect();
             let rounds = guarding.as_ref().map(Guarding::rounds);
@@ -314,13 +316,15 @@ impl Bound {
         };
         GuardListener {
             name: &config.name,
-            addr: config.span.is_none().then_some(self.address),
+            at: config
+                .span
+                .as_ref()
+                .map_or(At::Socket(self.address), At::Span),
             v6_only: config.v6_only,
             rules: Rules {
                 protocol: config.protocol,
                 access,
                 limits,
-                per_client: true,
             },
         }
     }

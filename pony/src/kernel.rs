@@ -47,7 +47,7 @@ pub use self::{
     policy::{Installed, PolicyError, Rules},
 };
 use self::{
-    counters::CounterMaps, error::explain, follow::Follower, object::Sizes, pins::Pins,
+    counters::CounterMaps, error::explain, follow::Follower, keys::Keys, object::Sizes, pins::Pins,
     policy::PolicyMap, settings::SettingsMap,
 };
 use crate::config::{self, GuardMode};
@@ -60,14 +60,23 @@ pub const OBJECT: Option<&[u8]> = object::EMBEDDED;
 pub struct GuardListener<'a> {
     /// Its name in metrics.
     pub name: &'a str,
-    /// The address that its socket is bound to. `None`: it is reached at more than one address and
-    /// port, some of which others may use too, in connections that they opened themselves or have
-    /// had before. A packet does not say whose it is, so the guard leaves the listener alone.
-    pub addr: Option<SocketAddr>,
+    /// What it is reached at.
+    pub at: At<'a>,
     /// Whether an IPv6 wildcard leaves IPv4 alone.
     pub v6_only: bool,
     /// By what it is judged.
     pub rules: Rules<'a>,
+}
+
+/// What a listener is reached at.
+#[derive(Clone, Copy, Debug)]
+pub enum At<'a> {
+    /// The address that its socket is bound to, and nobody else's.
+    Socket(SocketAddr),
+    /// Many addresses and ports, which others use too, in connections that they opened themselves
+    /// or have had before. A packet does not say whose it is: of TCP the guard judges what opens a
+    /// connection, of UDP what no connected socket gets.
+    Span(&'a config::Span),
 }
 
 /// The loaded and attached programs. Dropping it detaches them.
@@ -83,18 +92,21 @@ pub struct Guard {
     _pins: Option<Pins>,
 }
 
-/// Loads the guard and attaches it as the configuration wants.
+/// Loads the guard and attaches it as the configuration wants. Within the listeners' spans it leaves
+/// alone what is sent to the TCP sockets in `others`.
 ///
 /// `Ok(None)` means that the proxy goes on without it: it is switched off, or it was only to be
 /// tried and could not be had, which is then logged with the reason.
 pub async fn start(
     config: &config::Guard,
     listeners: &[GuardListener<'_>],
+    others: &[SocketAddr],
 ) -> Result<Option<Guard>, StartError> {
+    let keys = Keys::new(listeners, others);
     match config.mode {
         GuardMode::Off => Ok(None),
-        GuardMode::Require => Guard::load(config, listeners).await.map(Some),
-        GuardMode::Auto => match Guard::load(config, listeners).await {
+        GuardMode::Require => Guard::load(config, listeners, &keys).await.map(Some),
+        GuardMode::Auto => match Guard::load(config, listeners, &keys).await {
             Ok(guard) => Ok(Some(guard)),
             Err(error) => {
                 let reason = explain(&error);
@@ -113,7 +125,8 @@ pub async fn start(
 pub fn try_out(config: &config::Guard) -> Result<(), String> {
     let load = || {
         let object = OBJECT.ok_or(StartError::NoObject)?;
-        let mut ebpf = object::load(object, config, &[], Sizes::new(config, &[]))?;
+        let keys = Keys::default();
+        let mut ebpf = object::load(object, config, &keys, Sizes::new(config, 0, &keys))?;
         object::verify(&mut ebpf)
     };
     load().map_err(|error| explain(&error))
@@ -121,17 +134,18 @@ pub fn try_out(config: &config::Guard) -> Result<(), String> {
 
 /// How many bytes of the kernel's memory a guard takes at least. Large access lists take more.
 pub fn memory(config: &config::Guard) -> u64 {
-    Sizes::new(config, &[]).bytes()
+    Sizes::new(config, 0, &Keys::default()).bytes()
 }
 
 impl Guard {
     async fn load(
         config: &config::Guard,
         listeners: &[GuardListener<'_>],
+        keys: &Keys,
     ) -> Result<Self, StartError> {
         let object = OBJECT.ok_or(StartError::NoObject)?;
-        let sizes = Sizes::new(config, listeners);
-        let mut ebpf = object::load(object, config, listeners, sizes)?;
+        let sizes = Sizes::new(config, listeners.len(), keys);
+        let mut ebpf = object::load(object, config, keys, sizes)?;
         object::verify(&mut ebpf)?;
         let names = object::listener_names(listeners)?;
         let pins = (config.instance.as_deref())
@@ -150,7 +164,6 @@ impl Guard {
         let counters = CounterMaps::take(&mut ebpf)?;
         let follower = Follower::start(ebpf, config).await?;
         announce(listeners, sizes, installed);
-        say_who_is_left_alone(listeners);
         Ok(Self {
             counters: Arc::new(Counters::new(counters, follower.shown().clone())),
             follower,
@@ -211,19 +224,6 @@ fn announce(listeners: &[GuardListener<'_>], sizes: Sizes, installed: Installed)
     );
 }
 
-/// Says once for which listeners the daemon alone refuses.
-fn say_who_is_left_alone(listeners: &[GuardListener<'_>]) {
-    let alone = listeners.iter().filter(|listener| listener.addr.is_none());
-    let names: Vec<_> = alone.map(|listener| listener.name).collect();
-    if !names.is_empty() {
-        let listeners = names.join(", ");
-        info!(
-            listeners,
-            "Kernel guard leaves listeners with ranges of addresses or ports to the daemon"
-        );
-    }
-}
-
 const ROW_BYTES: usize = 64;
 
 #[cfg(test)]
@@ -240,7 +240,7 @@ mod tests {
             mode: GuardMode::Off,
             ..config::Guard::default()
         };
-        let guard = is_send(start(&config, &[])).await;
+        let guard = is_send(start(&config, &[], &[])).await;
         assert!(is_send(guard).unwrap().is_none());
     }
 }

@@ -101,19 +101,12 @@ impl<'a> Listener<'a> {
     /// Its rule, with all its parts.
     pub fn rule(self) -> Rule {
         Rule {
-            per_client: self.is_per_client(),
             reset: self.is_reset(),
             action: self.action(),
             ipv6_prefix: self.ipv6_prefix(),
             attempts: self.attempts(),
             bandwidth: self.bandwidth(),
         }
-    }
-
-    /// See [`Rule::per_client`].
-    #[inline(always)]
-    pub fn is_per_client(self) -> bool {
-        low(self.0.0[0]) & PER_CLIENT != 0
     }
 
     /// See [`Rule::reset`].
@@ -207,8 +200,7 @@ const NEAR_BITS: u16 = 2;
 const GENERATION: usize = 5;
 
 // In the first word of a listener's row.
-const PER_CLIENT: u32 = 1;
-const RESET: u32 = 2;
+const RESET: u32 = 1;
 const ACTION_SHIFT: u32 = 8;
 const IPV6_PREFIX_SHIFT: u32 = 16;
 /// In the first word of a listener's row: that it is one, and of this schema. No standing looks
@@ -228,8 +220,6 @@ pub const fn standing_at(class: u16, listener: u32, listeners: u32) -> (u32, u32
 /// What the guard must know of a listener.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rule {
-    /// Whether the source of a packet is the client. If not, no rule about clients applies.
-    pub per_client: bool,
     /// Whether a refused TCP client is told so, with a RST.
     pub reset: bool,
     /// What happens to a client that is over a limit.
@@ -245,8 +235,7 @@ pub struct Rule {
 impl Rule {
     /// The row of a listener.
     pub fn to_row(self, lists: &Lists<'_>) -> Row {
-        let flags =
-            if self.per_client { PER_CLIENT } else { 0 } | if self.reset { RESET } else { 0 };
+        let flags = if self.reset { RESET } else { 0 };
         let flags = flags | (self.action as u32) << ACTION_SHIFT;
         let flags = flags | u32::from(self.ipv6_prefix) << IPV6_PREFIX_SHIFT | MARK << MARK_SHIFT;
         let near = (0..NEAR_CLASSES).map(|class| {

@@ -2,7 +2,7 @@
 //!
 //! [`NotOurs`] and [`Malformed`] share the slots between them.
 
-/// Why a packet that could be read is not for a listener. The value is its slot in `READS`.
+/// Why a packet that could be read is not judged. The value is its slot in `READS`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[repr(u32)]
 pub enum NotOurs {
@@ -14,15 +14,19 @@ pub enum NotOurs {
     NotTransport = 2,
     /// A later fragment. Only the first one has the ports.
     LaterFragment = 3,
+    /// On a port that a listener shares with others, and part of a connection, or for a connected
+    /// socket. What does not open anything there may be anybody's.
+    InConnection = 4,
 }
 
 impl NotOurs {
     /// Every value, in the order of the slots.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::NoListener,
         Self::NotIp,
         Self::NotTransport,
         Self::LaterFragment,
+        Self::InConnection,
     ];
 
     /// The name in metrics and documentation.
@@ -32,6 +36,7 @@ impl NotOurs {
             Self::NotIp => "not_ip",
             Self::NotTransport => "not_transport",
             Self::LaterFragment => "later_fragment",
+            Self::InConnection => "in_connection",
         }
     }
 }
@@ -41,13 +46,13 @@ impl NotOurs {
 #[repr(u32)]
 pub enum Malformed {
     /// The frame ends inside a header.
-    Truncated = 4,
+    Truncated = 5,
     /// A header has the wrong version, or claims to be shorter than its fixed part.
-    Header = 5,
+    Header = 6,
     /// A length claims more than there is around it, or less than what is in it.
-    Length = 6,
+    Length = 7,
     /// More VLAN tags or IPv6 extension headers than the guard follows.
-    TooManyHeaders = 7,
+    TooManyHeaders = 8,
 }
 
 impl Malformed {
@@ -71,7 +76,7 @@ impl Malformed {
 }
 
 /// How many slots `READS` has.
-pub const SLOTS: u32 = 8;
+pub const SLOTS: u32 = 9;
 
 const _: () = {
     let mut at = 0;

@@ -4,7 +4,7 @@
 use crate::hash::{HashKey, LinearWords};
 
 /// The layout of all maps and of the policy image. Whoever finds another number must not read on.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// The one value of `SETTINGS`.
 #[derive(Clone, Copy)]

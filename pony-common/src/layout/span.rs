@@ -66,7 +66,7 @@ impl Span {
 }
 
 /// How many bits stand before an IPv4 address in its mapped form.
-const MAPPED_BITS: u8 = 96;
+pub(super) const MAPPED_BITS: u8 = 96;
 
 // SAFETY: `repr(C)`, no padding (the size is asserted above), and any bytes make a valid value.
 #[cfg(feature = "user")]

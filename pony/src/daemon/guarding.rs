@@ -7,7 +7,7 @@
 
 mod banned;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use pony_common::{
     addr::Addr16,
@@ -48,16 +48,18 @@ pub(super) struct Guarding {
 impl Guarding {
     /// Starts the guard as the configuration wants; `None` without one. `freed` is notified when a
     /// client is free again that was held back for what it has open. The clients in `bans` are
-    /// blocked.
+    /// blocked. The metrics' socket is left alone.
     pub(super) async fn start(
         config: &config::Guard,
         bound: &[Bound],
         metrics: &Metrics,
         freed: Arc<Notify>,
         bans: &Arc<BanList>,
+        metrics_address: Option<SocketAddr>,
     ) -> Result<Option<Self>, StartError> {
         let listeners: Vec<_> = bound.iter().map(Bound::guard_listener).collect();
-        let Some(mut guard) = kernel::start(config, &listeners).await? else {
+        let Some(mut guard) = kernel::start(config, &listeners, metrics_address.as_slice()).await?
+        else {
             return Ok(None);
         };
         let labels = listeners

@@ -249,7 +249,7 @@ fn describe(entry: &Seen, listeners: &[Listener], now: Nanos) -> Option<ClientUs
             prefix: if ip.is_ipv4() {
                 32
             } else {
-                listener.ipv6_prefix
+                listener.ipv6_prefix.into()
             },
         },
         listener: Arc::clone(&listener.name),

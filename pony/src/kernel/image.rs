@@ -42,7 +42,7 @@ pub fn build(generation: u64, listeners: &[ListenerPolicy<'_>]) -> Result<Vec<Ro
     let number = u32::try_from(listeners.len()).map_err(|_too_many| TooComplex::Size)?;
     let (mut groups, mut steps) = (Vec::with_capacity(listeners.len()), Vec::new());
     for listener in listeners {
-        groups.push(group(&mut steps, Steps::new(listener)));
+        groups.push(group(&mut steps, Steps::new(listener.access)));
     }
     let (v4_steps, v6_steps): (Vec<_>, Vec<_>) = steps
         .into_iter()
@@ -80,7 +80,7 @@ pub fn build(generation: u64, listeners: &[ListenerPolicy<'_>]) -> Result<Vec<Ro
 /// What the guard enforces of a listener's limits by itself.
 ///
 /// The rest takes knowledge of connections and sessions, which only the daemon has.
-pub fn rule(protocol: Protocol, limits: &Limits, refuse: Refuse, per_client: bool) -> Rule {
+pub fn rule(protocol: Protocol, limits: &Limits, refuse: Refuse) -> Rule {
     let no_attempts = AttemptLimit {
         max: 0,
         window: Nanos::ZERO,
@@ -100,7 +100,6 @@ pub fn rule(protocol: Protocol, limits: &Limits, refuse: Refuse, per_client: boo
         ..limit
     });
     Rule {
-        per_client,
         reset: refuse == Refuse::Reset,
         action: limits.action,
         ipv6_prefix: limits.ipv6_prefix,

@@ -1,170 +1,199 @@
-//! From bound listeners to the entries of `LISTENERS` and `PORTS`.
+//! From what listeners are reached at to the entries of `LISTENERS`, `NETS` and `PORTS`.
 
-use std::collections::HashMap;
-
-use pony_common::{
-    addr::{Addr16, Be16},
-    layout::listener::{ANY_V4, ANY_V6, ListenerEntry, ListenerKey, PortEntry, Transport},
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::{IpAddr, SocketAddr},
 };
 
-use super::GuardListener;
-use crate::config::Protocol;
+use ipnet::IpNet;
+use pony_common::{
+    addr::{Addr16, Be16},
+    layout::listener::{ANY_V4, ANY_V6, ListenerKey, ListenerRef, NetKey, PortEntry, Transport},
+};
 
-/// The entries for these listeners; a listener's number is its place in the slice.
-///
-/// A listener on all addresses of both families gets one entry per family, but leaves IPv4 to a
-/// listener that is there for IPv4 alone. One that the guard leaves alone has none, and its number
-/// all the same.
-pub(super) fn listener_entries(
-    listeners: &[GuardListener<'_>],
-) -> HashMap<ListenerKey, ListenerEntry> {
-    let mut entries = HashMap::new();
-    let listeners = || {
-        let numbered = (0..).zip(listeners);
-        numbered.filter_map(|(number, listener)| Some((number, listener, listener.addr?)))
-    };
-    for (number, listener, addr) in listeners() {
-        let key = key(listener, Addr16::from(addr.ip()), addr.port());
-        entries.insert(
-            key,
-            ListenerEntry::new(number, listener.rules.limits.ipv6_prefix),
-        );
+use super::{At, GuardListener};
+use crate::config::{Protocol, Span};
+
+/// The entries for some listeners. A listener's number is its place in the configuration.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    pub(super) listeners: HashMap<ListenerKey, ListenerRef>,
+    /// With the lengths of their keys.
+    pub(super) nets: Vec<(u32, NetKey, ListenerRef)>,
+    /// By place.
+    pub(super) ports: HashMap<u32, PortEntry>,
+}
+
+impl Keys {
+    /// The entries for these listeners, and for TCP sockets that the guard has to leave alone.
+    ///
+    /// A listener on all addresses of both families gets one entry per family, but leaves IPv4 to
+    /// a listener that is there for IPv4 alone. What a listener has on a single port stays with it
+    /// where another one has a span around it.
+    pub(super) fn new(listeners: &[GuardListener<'_>], others: &[SocketAddr]) -> Self {
+        let mut keys = Self::default();
+        keys.add_sockets(&sockets(listeners));
+        let spans = spans(listeners);
+        if !spans.is_empty() {
+            let others = others.iter().map(|addr| Socket {
+                transport: Transport::Tcp,
+                addr: *addr,
+                v6_only: false,
+                listener: ListenerRef::UNGUARDED,
+            });
+            keys.add_sockets(&others.collect::<Vec<_>>());
+        }
+        for (key, listener) in &keys.listeners {
+            let port = keys.ports.entry(key.place()).or_default();
+            *port = port.and(key.addr, *listener);
+        }
+        for transport in [Transport::Tcp, Transport::Udp] {
+            let spans = spans.iter().filter(|span| span.transport == transport);
+            keys.add_spans(&spans.collect::<Vec<_>>());
+        }
+        keys
     }
-    for (number, listener, addr) in listeners() {
-        if Addr16::from(addr.ip()) == ANY_V6 && !listener.v6_only {
-            let entry = ListenerEntry::new(number, listener.rules.limits.ipv6_prefix);
-            entries
-                .entry(key(listener, ANY_V4, addr.port()))
-                .or_insert(entry);
+
+    fn add_sockets(&mut self, sockets: &[Socket]) {
+        for socket in sockets {
+            let key = socket.key(socket.addr.ip().into());
+            self.listeners.entry(key).or_insert(socket.listener);
+        }
+        for socket in sockets {
+            if Addr16::from(socket.addr.ip()) == ANY_V6 && !socket.v6_only {
+                let key = socket.key(ANY_V4);
+                self.listeners.entry(key).or_insert(socket.listener);
+            }
         }
     }
-    entries
-}
 
-/// What these entries say of the ports, by place.
-pub(super) fn port_entries(
-    listeners: &HashMap<ListenerKey, ListenerEntry>,
-) -> HashMap<u32, PortEntry> {
-    let mut ports: HashMap<u32, PortEntry> = HashMap::new();
-    for (key, entry) in listeners {
-        let port = ports.entry(key.place()).or_default();
-        *port = port.and(key.addr, entry.number);
+    /// Adds the spans of one protocol.
+    fn add_spans(&mut self, spans: &[&Spanning<'_>]) {
+        let ports = |spanning: &&Spanning<'_>| spanning.span.ports.clone();
+        let starts = spans.iter().map(|it| u32::from(*ports(it).start()));
+        let ends = spans.iter().map(|it| u32::from(*ports(it).end()) + 1);
+        // Between two of these all ports are of the same spans.
+        let borders: BTreeSet<_> = starts.chain(ends).collect();
+        for (first, end) in borders.iter().zip(borders.iter().skip(1)) {
+            let here = |it: &&&Spanning<'_>| {
+                let ports = ports(it);
+                u32::from(*ports.start()) <= *first && *end <= u32::from(*ports.end()) + 1
+            };
+            let spans: Vec<_> = spans.iter().filter(here).copied().collect();
+            if let Some(any) = spans.first() {
+                let place = |port| (any.transport, port);
+                self.add_ports((*first..*end).map(place), &spans);
+            }
+        }
     }
-    ports
+
+    /// Adds ports that are all of the same spans.
+    fn add_ports(
+        &mut self,
+        ports: impl Iterator<Item = (Transport, u32)>,
+        spans: &[&Spanning<'_>],
+    ) {
+        let nets: Vec<_> = spans.iter().flat_map(|spanning| spanning.nets()).collect();
+        let whole = nets.iter().try_fold(PortEntry::default(), |port, net| {
+            let (net, listener) = *net;
+            Some(port.and(single(net)?, listener))
+        });
+        let whole = whole.filter(|port| !port.is_ask());
+        let mut group = None;
+        for (transport, port) in ports {
+            let Ok(port) = u16::try_from(port) else {
+                continue;
+            };
+            let place = ListenerKey::new(transport, ANY_V6, Be16::from_host(port)).place();
+            let is_free = !self.ports.contains_key(&place);
+            let entry = whole.filter(|_| is_free).unwrap_or_else(|| {
+                PortEntry::ask(*group.get_or_insert_with(|| self.add_group(&nets)))
+            });
+            self.ports.insert(place, entry);
+        }
+    }
+
+    /// Adds a group of prefixes, and answers its number.
+    fn add_group(&mut self, nets: &[(IpNet, ListenerRef)]) -> u32 {
+        // As many groups as prefixes at most, and 0 is none.
+        let group = u32::try_from(self.nets.len()).unwrap_or(u32::MAX >> 1) + 1;
+        let keys = nets.iter().map(|(net, listener)| {
+            let key = NetKey::new(group, net.addr().into());
+            (key.prefix_bits(net.prefix_len()), key, *listener)
+        });
+        self.nets.extend(keys);
+        group
+    }
 }
 
-fn key(listener: &GuardListener<'_>, addr: Addr16, port: u16) -> ListenerKey {
-    let transport = match listener.rules.protocol {
+/// A listening socket with a port to itself.
+struct Socket {
+    transport: Transport,
+    addr: SocketAddr,
+    v6_only: bool,
+    listener: ListenerRef,
+}
+
+impl Socket {
+    fn key(&self, addr: Addr16) -> ListenerKey {
+        ListenerKey::new(self.transport, addr, Be16::from_host(self.addr.port()))
+    }
+}
+
+fn sockets(listeners: &[GuardListener<'_>]) -> Vec<Socket> {
+    let socket = |(number, listener): (u32, &GuardListener<'_>)| match listener.at {
+        At::Socket(addr) => Some(Socket {
+            transport: transport(listener.rules.protocol),
+            addr,
+            v6_only: listener.v6_only,
+            listener: ListenerRef::alone(number),
+        }),
+        At::Span(_) => None,
+    };
+    (0..).zip(listeners).filter_map(socket).collect()
+}
+
+/// A listener with many addresses and ports.
+struct Spanning<'a> {
+    transport: Transport,
+    span: &'a Span,
+    v6_only: bool,
+    listener: ListenerRef,
+}
+
+impl Spanning<'_> {
+    fn nets(&self) -> impl Iterator<Item = (IpNet, ListenerRef)> {
+        let nets = self.span.nets(self.v6_only);
+        nets.map(|net| (net, self.listener))
+    }
+}
+
+fn spans<'a>(listeners: &[GuardListener<'a>]) -> Vec<Spanning<'a>> {
+    let spanning = |(number, listener): (u32, &GuardListener<'a>)| match listener.at {
+        At::Socket(_) => None,
+        At::Span(span) => Some(Spanning {
+            transport: transport(listener.rules.protocol),
+            span,
+            v6_only: listener.v6_only,
+            listener: ListenerRef::shared(number),
+        }),
+    };
+    (0..).zip(listeners).filter_map(spanning).collect()
+}
+
+/// The address that stands for a prefix in `PORTS`, where one does.
+fn single(net: IpNet) -> Option<Addr16> {
+    let is_one = net.prefix_len() == net.max_prefix_len();
+    (is_one || net.prefix_len() == 0).then(|| IpAddr::into(net.addr()))
+}
+
+/// The protocol as the kernel programs have it.
+pub(super) const fn transport(protocol: Protocol) -> Transport {
+    match protocol {
         Protocol::Tcp => Transport::Tcp,
         Protocol::Udp => Transport::Udp,
-    };
-    ListenerKey::new(transport, addr, Be16::from_host(port))
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{collections::BTreeMap, sync::LazyLock};
-
-    use pony_common::layout::listener::Found;
-
-    use super::*;
-    use crate::{
-        config::{Access, Limits},
-        kernel::Rules,
-    };
-
-    fn listener(protocol: Protocol, addr: &str, v6_only: bool) -> GuardListener<'static> {
-        static ACCESS: Access = Access {
-            allow: Vec::new(),
-            deny: Vec::new(),
-            exempt: Vec::new(),
-        };
-        static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
-        GuardListener {
-            name: "web",
-            addr: Some(addr.parse().unwrap()),
-            v6_only,
-            rules: Rules {
-                protocol,
-                access: &ACCESS,
-                limits: &LIMITS,
-                per_client: true,
-            },
-        }
-    }
-
-    /// The entries as "address port → listener number".
-    fn numbers(listeners: &[GuardListener<'_>]) -> BTreeMap<String, u32> {
-        let entries = listener_entries(listeners).into_iter();
-        entries
-            .map(|(key, entry)| {
-                (
-                    format!("{} {}", key.addr.to_ip(), key.port.to_host()),
-                    entry.number,
-                )
-            })
-            .collect()
-    }
-
-    fn expected<const N: usize>(rows: [(&str, u32); N]) -> BTreeMap<String, u32> {
-        rows.map(|(key, number)| (key.to_owned(), number)).into()
-    }
-
-    #[test]
-    fn a_wildcard_of_both_families_is_found_by_both() {
-        let listeners = [listener(Protocol::Tcp, "[::]:80", false)];
-        assert_eq!(
-            numbers(&listeners),
-            expected([(":: 80", 0), ("0.0.0.0 80", 0)])
-        );
-    }
-
-    #[test]
-    fn a_wildcard_of_one_family_is_found_by_that_family() {
-        let v4 = [listener(Protocol::Tcp, "0.0.0.0:80", false)];
-        assert_eq!(numbers(&v4), expected([("0.0.0.0 80", 0)]));
-        let v6 = [listener(Protocol::Tcp, "[::]:80", true)];
-        assert_eq!(numbers(&v6), expected([(":: 80", 0)]));
-    }
-
-    #[test]
-    fn a_listener_for_ipv4_alone_keeps_ipv4_whatever_the_order() {
-        let both = listener(Protocol::Tcp, "[::]:80", false);
-        let v4 = listener(Protocol::Tcp, "0.0.0.0:80", false);
-        let rows = numbers(&[both, v4]);
-        assert_eq!(rows, expected([(":: 80", 0), ("0.0.0.0 80", 1)]));
-        let rows = numbers(&[v4, both]);
-        assert_eq!(rows, expected([("0.0.0.0 80", 0), (":: 80", 1)]));
-    }
-
-    #[test]
-    fn a_listener_that_is_left_alone_has_a_number_and_no_entry() {
-        let mut alone = listener(Protocol::Tcp, "0.0.0.0:80", false);
-        alone.addr = None;
-        let rows = numbers(&[alone, listener(Protocol::Tcp, "0.0.0.0:81", false)]);
-        assert_eq!(rows, expected([("0.0.0.0 81", 1)]));
-    }
-
-    #[test]
-    fn a_port_says_what_its_listeners_are() {
-        let listeners = [
-            listener(Protocol::Tcp, "[::]:80", false),
-            listener(Protocol::Udp, "192.0.2.1:80", false),
-            listener(Protocol::Udp, "192.0.2.2:80", false),
-        ];
-        let ports = port_entries(&listener_entries(&listeners));
-        assert_eq!(ports.len(), 2);
-        let find = |place: u32| ports[&place].find(Addr16::from_v4([192, 0, 2, 1]));
-        assert_eq!(find(80), Found::Listener(0));
-        assert_eq!(find(0x1_0000 + 80), Found::Ask);
-    }
-
-    #[test]
-    fn tcp_and_udp_on_one_address_are_two_listeners() {
-        let listeners = [
-            listener(Protocol::Tcp, "192.0.2.1:53", false),
-            listener(Protocol::Udp, "192.0.2.1:53", false),
-        ];
-        assert_eq!(listener_entries(&listeners).len(), 2);
-    }
-}
+mod tests;

@@ -4,21 +4,27 @@ use std::os::fd::AsFd as _;
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    maps::{Array, HashMap, Map, MapData, MapError, MapType},
+    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, MapType, lpm_trie::Key},
     programs::{ProgramError, SchedClassifier, Xdp},
 };
 use pony_common::{
     layout::{
         block::{Block, BlockKey},
         ledger::{Entry, SetRow, WAYS},
-        listener::{ListenerEntry, ListenerKey, PortEntry},
+        listener::{ListenerKey, ListenerRef, NetKey, PortEntry},
         name::ListenerName,
         stats::SLOTS,
     },
     names,
 };
 
-use super::{GuardListener, error::StartError, keys, log, secrets::Secrets};
+use super::{
+    GuardListener, Rules,
+    error::StartError,
+    keys::{Keys, transport},
+    log,
+    secrets::Secrets,
+};
 use crate::{
     config,
     sys::{Atomics, View},
@@ -37,16 +43,18 @@ pub(super) const EMBEDDED: Option<&[u8]> = None;
 pub(super) struct Sizes {
     listeners: u32,
     keys: u32,
+    nets: u32,
     /// A power of two.
     sets: u32,
     blocks: u32,
 }
 
 impl Sizes {
-    pub(super) fn new(config: &config::Guard, listeners: &[GuardListener<'_>]) -> Self {
+    pub(super) fn new(config: &config::Guard, listeners: usize, keys: &Keys) -> Self {
         Self {
-            listeners: size(listeners.len()),
-            keys: size(keys::listener_entries(listeners).len()),
+            listeners: size(listeners),
+            keys: size(keys.listeners.len()),
+            nets: size(keys.nets.len()),
             sets: config.max_clients.div_ceil(WAYS).next_power_of_two(),
             blocks: config.max_blocks,
         }
@@ -72,7 +80,7 @@ impl Sizes {
 pub(super) fn load(
     object: &[u8],
     config: &config::Guard,
-    listeners: &[GuardListener<'_>],
+    keys: &Keys,
     sizes: Sizes,
 ) -> Result<Ebpf, StartError> {
     let secrets = Secrets::draw().map_err(|source| StartError::Random { source })?;
@@ -80,6 +88,7 @@ pub(super) fn load(
     log::prepare(&mut loader, config.kernel_log);
     let mut ebpf = loader
         .map_max_entries(names::LISTENERS, sizes.keys)
+        .map_max_entries(names::NETS, sizes.nets)
         .map_max_entries(names::STATS, sizes.listeners.saturating_mul(SLOTS))
         .map_max_entries(names::LEDGER_SETS, sizes.sets)
         .map_max_entries(names::LEDGER, sizes.clients())
@@ -90,18 +99,28 @@ pub(super) fn load(
         .load(object)
         .map_err(StartError::from_load)?;
 
+    fill(&mut ebpf, keys)?;
+    Ok(ebpf)
+}
+
+fn fill(ebpf: &mut Ebpf, keys: &Keys) -> Result<(), StartError> {
     let map_error = |source| StartError::map(names::LISTENERS, source);
-    let mut map: HashMap<_, ListenerKey, ListenerEntry> = find(&mut ebpf, names::LISTENERS)?;
-    let entries = keys::listener_entries(listeners);
-    for (key, entry) in &entries {
-        map.insert(key, entry, 0).map_err(map_error)?;
+    let mut map: HashMap<_, ListenerKey, ListenerRef> = find(ebpf, names::LISTENERS)?;
+    for (key, listener) in &keys.listeners {
+        map.insert(key, listener, 0).map_err(map_error)?;
+    }
+    let map_error = |source| StartError::map(names::NETS, source);
+    let mut map: LpmTrie<_, NetKey, ListenerRef> = find(ebpf, names::NETS)?;
+    for (bits, key, listener) in &keys.nets {
+        let key = Key::new(*bits, *key);
+        map.insert(&key, listener, 0).map_err(map_error)?;
     }
     let map_error = |source| StartError::map(names::PORTS, source);
-    let mut map: Array<_, PortEntry> = find(&mut ebpf, names::PORTS)?;
-    for (place, port) in keys::port_entries(&entries) {
-        map.set(place, port, 0).map_err(map_error)?;
+    let mut map: Array<_, PortEntry> = find(ebpf, names::PORTS)?;
+    for (place, port) in &keys.ports {
+        map.set(*place, port, 0).map_err(map_error)?;
     }
-    Ok(ebpf)
+    Ok(())
 }
 
 /// Makes a map that no program reads, with what the listeners are called.
@@ -118,7 +137,10 @@ pub(super) fn listener_names(listeners: &[GuardListener<'_>]) -> Result<Map, Sta
     let mut map = map.map_err(map_error)?;
     let mut array = Array::try_from(&mut map).map_err(map_error)?;
     for (number, listener) in (0..).zip(listeners) {
-        let name = ListenerName::new(listener.name, listener.rules.limits.ipv6_prefix);
+        let Rules {
+            protocol, limits, ..
+        } = listener.rules;
+        let name = ListenerName::new(listener.name, transport(protocol), limits.ipv6_prefix);
         array.set(number, name, 0).map_err(map_error)?;
     }
     Ok(map)
@@ -233,7 +255,7 @@ mod tests {
                 max_clients,
                 ..config::Guard::default()
             };
-            Sizes::new(&config, &[])
+            Sizes::new(&config, 0, &Keys::default())
         };
         assert_eq!(sizes(65_536).clients(), 65_536);
         assert_eq!(sizes(65_537).clients(), 131_072);

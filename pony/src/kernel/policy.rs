@@ -30,8 +30,6 @@ pub struct Rules<'a> {
     pub protocol: Protocol,
     pub access: &'a Access,
     pub limits: &'a Limits,
-    /// Whether a packet's source is the client. If not, no rule about clients applies.
-    pub per_client: bool,
 }
 
 /// Why a policy could not be put in place. The one before it stays in force.
@@ -104,9 +102,8 @@ impl PolicyMap {
                 protocol,
                 access,
                 limits,
-                per_client,
             } = rules;
-            let rule = image::rule(protocol, limits, self.refuse, per_client);
+            let rule = image::rule(protocol, limits, self.refuse);
             ListenerPolicy { access, rule }
         });
         image::build(generation, &listeners.collect::<Vec<_>>())

@@ -75,7 +75,7 @@ fn at(port: u16) -> SocketAddr {
 }
 
 /// Whether a connection from this address comes about.
-fn reaches(from: IpAddr, to: SocketAddr) -> bool {
+pub(crate) fn reaches(from: IpAddr, to: SocketAddr) -> bool {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
     socket

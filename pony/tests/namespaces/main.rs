@@ -41,6 +41,7 @@ mod peers;
 mod pins;
 mod ports;
 mod privileges;
+mod ranges;
 mod servers;
 mod source;
 mod tools;

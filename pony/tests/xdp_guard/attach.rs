@@ -254,7 +254,7 @@ pub(crate) fn start_with(
 ) -> Result<Option<Guard>, StartError> {
     object();
     let listener = open_listener("web", Protocol::Tcp, ([0, 0, 0, 0], 80).into());
-    namespace.run(kernel::start(config, &[listener]))
+    namespace.run(kernel::start(config, &[listener], &[]))
 }
 
 pub(crate) fn names(names: &[&str]) -> Interfaces {

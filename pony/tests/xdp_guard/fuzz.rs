@@ -45,8 +45,19 @@ fn the_kernel_and_the_host_agree_on_every_frame() {
     if !is_root() {
         return;
     }
-    let setup = setup();
-    let (guard, mut model) = (Guard::new(&setup), Model::new(&setup));
+    agree_on_every_frame(&setup());
+}
+
+#[test]
+fn on_ports_that_others_use_too_the_kernel_and_the_host_agree_on_every_frame() {
+    if !is_root() {
+        return;
+    }
+    agree_on_every_frame(&setup().shared());
+}
+
+fn agree_on_every_frame(setup: &Setup) {
+    let (guard, mut model) = (Guard::new(setup), Model::new(setup));
     let frames = corpus().into_iter().chain(Damaged::new());
     let frames = frames.filter(|frame| frame.len() >= SHORTEST);
     for (at, frame) in frames.take(count(30_000)).enumerate() {

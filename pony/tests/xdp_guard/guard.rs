@@ -12,7 +12,7 @@ use pony_common::{
     layout::{
         block::{Block, BlockKey},
         ledger::{Entry, WAYS},
-        listener::{ListenerEntry, ListenerKey, PortEntry},
+        listener::{ListenerKey, ListenerRef, PortEntry},
         policy::Row,
         reads,
         settings::Settings,
@@ -23,7 +23,7 @@ use pony_common::{
 
 use crate::{
     object,
-    setup::{HASH_KEY, Listener, Setup, attempts_key},
+    setup::{HASH_KEY, Setup, attempts_key},
 };
 
 pub(crate) const XDP_DROP: u32 = 1;
@@ -222,17 +222,19 @@ pub(crate) fn action(program: &Xdp, frame: &[u8]) -> u32 {
 
 fn fill(ebpf: &mut Ebpf, setup: &Setup) {
     let map = ebpf.map_mut(names::LISTENERS).unwrap();
-    let mut listeners: HashMap<_, ListenerKey, ListenerEntry> = map.try_into().unwrap();
+    let mut listeners: HashMap<_, ListenerKey, ListenerRef> = map.try_into().unwrap();
     for (number, listener) in (0..).zip(&setup.listeners) {
-        let entry = ListenerEntry::new(number, listener.rule.ipv6_prefix);
-        listeners.insert(listener.key, entry, 0).unwrap();
+        listeners
+            .insert(listener.key, listener.reference(number), 0)
+            .unwrap();
     }
     let map = ebpf.map_mut(names::PORTS).unwrap();
     let mut ports: Array<_, PortEntry> = map.try_into().unwrap();
-    for (number, Listener { key, .. }) in (0..).zip(&setup.listeners) {
-        let port = ports.get(&key.place(), 0).unwrap();
-        let port = port.and(key.addr, number);
-        ports.set(key.place(), port, 0).unwrap();
+    for (number, listener) in (0..).zip(&setup.listeners) {
+        let place = listener.key.place();
+        let port = ports.get(&place, 0).unwrap();
+        let port = port.and(listener.key.addr, listener.reference(number));
+        ports.set(place, port, 0).unwrap();
     }
     let map = ebpf.map_mut(names::SETTINGS).unwrap();
     let mut settings: Array<_, Settings> = map.try_into().unwrap();

@@ -46,7 +46,6 @@ fn a_million_prefixes_are_loaded_and_obeyed() {
             protocol: Protocol::Udp,
             access: &access,
             limits: &Limits::default(),
-            per_client: true,
         };
         let start = Instant::now();
         let installed = real.guard.replace_policy(&[rules]).unwrap();

@@ -25,6 +25,7 @@ mod resets;
 mod rules;
 mod scrape;
 mod setup;
+mod spans;
 mod swap;
 mod traffic;
 mod verdicts;

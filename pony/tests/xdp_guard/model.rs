@@ -9,7 +9,7 @@ use pony_common::{
     layout::{
         block::{Block, BlockKey},
         ledger::{self, Entry, Identity, IdentityCell, Ledger, SetRow, WAYS},
-        listener::ListenerKey,
+        listener::{ListenerKey, ListenerRef},
         policy::{Row, Rows},
         reads::NotOurs,
         settings::Settings,
@@ -33,7 +33,7 @@ use crate::{
 
 /// Everything that the kernel has in maps.
 pub(crate) struct Model {
-    listeners: Vec<ListenerKey>,
+    listeners: Vec<(ListenerKey, ListenerRef)>,
     settings: Settings,
     attempts_key: LinearWords,
     image: Vec<Row>,
@@ -49,10 +49,9 @@ impl Model {
         let sets = setup.sets as usize;
         let entries = sets * WAYS as usize;
         Self {
-            listeners: setup
-                .listeners
-                .iter()
-                .map(|listener| listener.key)
+            listeners: (0..)
+                .zip(&setup.listeners)
+                .map(|(number, listener)| (listener.key, listener.reference(number)))
                 .collect(),
             settings: setup.settings(),
             attempts_key: attempts_key(),
@@ -83,6 +82,13 @@ impl Model {
         let Some(listener) = self.listener(packet.to) else {
             return self.unread(NotOurs::NoListener as usize, pass);
         };
+        let in_connection = packet
+            .tcp()
+            .is_some_and(|segment| !segment.flags.is_attempt() && !segment.flags.are_bogus());
+        if listener.is_shared() && in_connection {
+            return self.unread(NotOurs::InConnection as usize, pass);
+        }
+        let listener = listener.number();
         let decision = verdict(self, &packet, listener, now);
         let tally = &mut self.counts.stats[decision.slot().index(listener) as usize];
         *tally = [*tally, tally_of(&packet, decision.attempts)]
@@ -103,7 +109,9 @@ impl Model {
         let whole = frame.len().try_into().unwrap();
         if let Ok(Parsed::Packet(packet)) = parse(&mut Cursor::from(frame), whole)
             && let Some(listener) = self.listener(packet.from)
+            && (!listener.is_shared() || packet.tcp().is_none())
         {
+            let listener = listener.number();
             sent(self, &packet, listener, now);
             let slot = Slot::Sent.index(listener) as usize;
             let tally = &mut self.counts.stats[slot];
@@ -139,10 +147,10 @@ impl Model {
         pass
     }
 
-    fn listener(&self, key: ListenerKey) -> Option<u32> {
-        let find = |wanted| self.listeners.iter().position(|key| *key == wanted);
+    fn listener(&self, key: ListenerKey) -> Option<ListenerRef> {
+        let find = |wanted| self.listeners.iter().find(|(key, _)| *key == wanted);
         let found = find(key).or_else(|| find(key.wildcard()));
-        found.map(|number| number.try_into().unwrap())
+        found.map(|(_, listener)| *listener)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A guard as the daemon starts it, with programs that are asked for verdicts one by one.
 
-use std::process;
+use std::{net::SocketAddr, process};
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
@@ -22,6 +22,15 @@ pub(crate) struct Real {
 impl Real {
     /// Starts one; `name` is that of the test.
     pub(crate) fn start(name: &str, listener: GuardListener<'_>) -> Self {
+        Self::start_beside(name, listener, &[])
+    }
+
+    /// The same beside sockets that it has to leave alone.
+    pub(crate) fn start_beside(
+        name: &str,
+        listener: GuardListener<'_>,
+        others: &[SocketAddr],
+    ) -> Self {
         object();
         let namespace = with_pair();
         let name = format!("{name}-{}", process::id());
@@ -30,7 +39,7 @@ impl Real {
             instance: Some(name.clone()),
             ..config::Guard::default()
         };
-        let guard = namespace.run(kernel::start(&config, &[listener]));
+        let guard = namespace.run(kernel::start(&config, &[listener], others));
         let program = format!("/sys/fs/bpf/packetpony/{name}/{}", names::XDP_GUARD);
         Self {
             guard: guard.unwrap().unwrap(),

@@ -205,7 +205,7 @@ fn start(namespace: &Namespace, attach: AttachMode) -> Guard {
         refuse: Refuse::Reset,
         ..config::Guard::default()
     };
-    let guard = namespace.run(kernel::start(&config, &listeners));
+    let guard = namespace.run(kernel::start(&config, &listeners, &[]));
     guard.unwrap().unwrap()
 }
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::LazyLock};
 
 use pony::{
     config::{Access, Limits, Protocol},
-    kernel::{Guard, GuardListener, Rules},
+    kernel::{At, Guard, GuardListener, Rules},
 };
 use pony_common::layout::stats::{Slot, Tally};
 
@@ -21,13 +21,12 @@ pub(crate) fn open_listener(
     static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
     GuardListener {
         name,
-        addr: Some(addr),
+        at: At::Socket(addr),
         v6_only: false,
         rules: Rules {
             protocol,
             access: &ACCESS,
             limits: &LIMITS,
-            per_client: true,
         },
     }
 }

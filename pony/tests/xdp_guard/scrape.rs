@@ -40,7 +40,7 @@ fn a_scrape_reads_sums_and_not_clients() {
         open_listener("web", Protocol::Tcp, ([0, 0, 0, 0], 80).into()),
         open_listener("dns", Protocol::Udp, ([0, 0, 0, 0], 53).into()),
     ];
-    let guard = namespace.run(kernel::start(&config, &listeners));
+    let guard = namespace.run(kernel::start(&config, &listeners, &[]));
     let guard = guard.unwrap().unwrap();
     let metrics = Metrics::new().unwrap();
     let labels = listeners.map(|listener| (listener.name, listener.rules.protocol));

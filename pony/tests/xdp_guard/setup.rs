@@ -10,7 +10,7 @@ use pony_common::{
     hash::{HashKey, LinearWords},
     layout::{
         block::{ALL_LISTENERS, Block, BlockKey, Scope},
-        listener::ListenerKey,
+        listener::{ListenerKey, ListenerRef},
         policy::{Row, Rule},
         settings::{BLOCKS_ALL, BLOCKS_ONE, SCHEMA, Settings},
     },
@@ -35,6 +35,18 @@ pub(crate) struct Listener {
     pub(crate) key: ListenerKey,
     pub(crate) access: Access,
     pub(crate) rule: Rule,
+    /// Whether others use its port too.
+    pub(crate) is_shared: bool,
+}
+
+impl Listener {
+    /// As the guard's maps have it.
+    pub(crate) const fn reference(&self, number: u32) -> ListenerRef {
+        if self.is_shared {
+            return ListenerRef::shared(number);
+        }
+        ListenerRef::alone(number)
+    }
 }
 
 impl Setup {
@@ -49,6 +61,7 @@ impl Setup {
             key: *key,
             access: access(&["0.0.0.0/0", "::/0"], &[], &[]),
             rule: RULE,
+            is_shared: false,
         };
         Self {
             listeners: keys.iter().map(listener).collect(),
@@ -62,6 +75,14 @@ impl Setup {
         for listener in &mut self.listeners {
             listener.access = access.clone();
             listener.rule = rule;
+        }
+        self
+    }
+
+    /// The same where others use the listeners' ports too.
+    pub(crate) fn shared(mut self) -> Self {
+        for listener in &mut self.listeners {
+            listener.is_shared = true;
         }
         self
     }
@@ -143,7 +164,6 @@ pub(crate) fn limited(attempts: u32, bytes: u64, action: Action) -> Rule {
 
 /// No limits.
 pub(crate) const RULE: Rule = Rule {
-    per_client: true,
     reset: false,
     action: Action::Drop,
     ipv6_prefix: 64,

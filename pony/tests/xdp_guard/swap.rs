@@ -77,7 +77,6 @@ fn replace(guard: &Guard, access: &Access) {
         protocol: Protocol::Udp,
         access,
         limits: &Limits::default(),
-        per_client: true,
     };
     guard.replace_policy(&[rules]).unwrap();
 }

@@ -160,7 +160,7 @@ fn start(namespace: &Namespace, listeners: &[GuardListener<'_>]) -> Guard {
         ..config::Guard::default()
     };
     let guard = namespace
-        .run(kernel::start(&config, listeners))
+        .run(kernel::start(&config, listeners, &[]))
         .unwrap()
         .unwrap();
     assert_on(&guard, &[("p0", Mode::Native)]);

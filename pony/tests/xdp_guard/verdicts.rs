@@ -80,11 +80,6 @@ fn check(cases: impl IntoIterator<Item = Case>) {
 #[test]
 fn flags_that_no_connection_has_are_dropped_for_listeners_alone() {
     let strangers = Setup::of(&[fixtures::UDP_V4]);
-    let not_per_client = Rule {
-        per_client: false,
-        ..limited(0, 0, Action::Drop)
-    };
-    let nobody = access(&[], &[], &[]);
     let bogus = [0x00, 0x03, 0x06, 0x07, 0x3f, 0x2b, 0xc0, 0xc3];
     let sane = [0x01, 0x02, 0x04, 0x10, 0x12, 0x18, 0x19, 0x29, 0x38, 0xc2];
     let steps = |action: u32| {
@@ -106,13 +101,45 @@ fn flags_that_no_connection_has_are_dropped_for_listeners_alone() {
             steps: steps(PASS),
             counted: vec![(0, dropped, 0, 0)],
         },
-        Case {
-            name: "for a listener whose clients are elsewhere, which has no other rule",
-            setup: Setup::open().with(&nobody, not_per_client),
-            steps: steps(DROP),
-            counted: vec![(TCP_V4, dropped, 8, 0), (TCP_V4, Slot::Pass, 10, 0)],
-        },
     ]);
+}
+
+#[test]
+fn on_ports_that_others_use_too_only_what_opens_something_is_judged() {
+    let lists = access(&["192.0.2.1/32", "2001:db8:1:4::/64"], &[], &[]);
+    let (acl, attempts) = (Slot::Drop(Reason::Acl), Slot::Drop(Reason::AttemptLimit));
+    check([Case {
+        name: "shared",
+        setup: Setup::open()
+            .with(&lists, limited(1, 7, Action::Drop))
+            .shared(),
+        steps: vec![
+            (Frame::syn(3, 1), DROP),
+            (Frame::syn(3, 1).flags(0x12), PASS),
+            (Frame::data(3), PASS),
+            (Frame::data(3).flags(0), DROP),
+            (Frame::udp(3), DROP),
+            (Frame::syn(1, 1), PASS),
+            (Frame::syn(1, 2), DROP),
+            (Frame::data(1), PASS),
+            (Frame::udp(1), PASS),
+            (Frame::udp(1), DROP),
+            (Frame::syn_v6(5, 1), DROP),
+            (Frame::syn_v6(5, 1).flags(0x10), PASS),
+            (Frame::udp_v6(5), DROP),
+        ],
+        counted: vec![
+            (TCP_V4, acl, 1, 1),
+            (TCP_V4, attempts, 1, 1),
+            (TCP_V4, Slot::Drop(Reason::Malformed), 1, 0),
+            (TCP_V4, Slot::Pass, 1, 0),
+            (UDP_V4, acl, 1, 1),
+            (UDP_V4, Slot::Drop(Reason::BandwidthLimit), 1, 1),
+            (UDP_V4, Slot::Pass, 1, 0),
+            (TCP_V6, acl, 1, 1),
+            (UDP_V6, acl, 1, 1),
+        ],
+    }]);
 }
 
 #[test]

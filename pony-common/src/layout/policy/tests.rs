@@ -4,7 +4,6 @@ use super::{
 };
 
 const RULE: Rule = Rule {
-    per_client: true,
     reset: false,
     action: Action::Throttle,
     ipv6_prefix: 56,
@@ -24,7 +23,6 @@ const RULE: Rule = Rule {
 fn a_rule_survives_being_a_row() {
     let rule = RULE;
     let other = Rule {
-        per_client: false,
         reset: true,
         action: Action::LogOnly,
         bandwidth: BandwidthLimit {

@@ -1,7 +1,6 @@
 //! The pinned maps of one daemon.
 
 use std::{
-    collections::HashMap as Table,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -9,11 +8,11 @@ use std::{
 
 use aya::{
     Pod,
-    maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError},
+    maps::{Array, ArrayOfMaps, Map, MapData, MapError},
 };
 use pony_common::{
     layout::{
-        listener::{ListenerEntry, ListenerKey, Transport},
+        listener::Transport,
         name::ListenerName,
         policy::{self, FIRST_LISTENER, Header, Row, Rule},
         settings::{SCHEMA, Settings},
@@ -28,7 +27,7 @@ use crate::{kernel::error::errno, sys::View};
 #[derive(Clone, Debug)]
 pub(super) struct Listener {
     pub(super) name: Arc<str>,
-    pub(super) ipv6_prefix: u32,
+    pub(super) ipv6_prefix: u16,
     pub(super) transport: Option<Transport>,
     /// `None` if no policy is in force.
     pub(super) rule: Option<Rule>,
@@ -65,7 +64,6 @@ impl Pinned {
 
     /// The listeners, by number.
     pub(super) fn listeners(&self) -> Result<Vec<Listener>, ClientsError> {
-        let transports = self.read(names::LISTENERS, transports)?;
         let rows = self.read(names::POLICY, policy_rows)?;
         let names = self.read(names::NAMES, values::<ListenerName>)?;
         let numbered = (0..).zip(names);
@@ -73,7 +71,7 @@ impl Pinned {
             .map(|(number, name)| Listener {
                 name: name.as_str().into(),
                 ipv6_prefix: name.ipv6_prefix,
-                transport: transports.get(&number).copied(),
+                transport: name.transport(),
                 rule: policy::Listener::read(&*rows, number).map(policy::Listener::rule),
             })
             .collect())
@@ -125,19 +123,6 @@ fn is_foreign(error: &MapError) -> bool {
 
 fn values<V: Pod>(map: Map) -> Result<Vec<V>, MapError> {
     Array::try_from(map)?.iter().collect()
-}
-
-/// The protocols of the listeners, by number.
-fn transports(map: Map) -> Result<Table<u32, Transport>, MapError> {
-    let map = HashMap::<_, ListenerKey, ListenerEntry>::try_from(map)?;
-    let mut transports = Table::new();
-    for entry in &map {
-        let (key, entry) = entry?;
-        if let Some(transport) = key.transport() {
-            transports.insert(entry.number, transport);
-        }
-    }
-    Ok(transports)
 }
 
 /// The beginning of the policy in force, with all rules. Empty if there is none.

@@ -61,7 +61,6 @@ fn listener(transport: Transport) -> Listener {
         ipv6_prefix: 56,
         transport: Some(transport),
         rule: Some(Rule {
-            per_client: true,
             reset: false,
             action: Action::Drop,
             ipv6_prefix: 56,

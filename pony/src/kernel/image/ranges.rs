@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use pony_common::layout::policy::Standing;
 
-use super::{ListenerPolicy, TooComplex};
+use super::TooComplex;
 use crate::config::{Access, IpNet};
 
 /// An address as a number.
@@ -54,14 +54,7 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    pub(super) fn new(listener: &ListenerPolicy<'_>) -> Self {
-        if !listener.rule.per_client {
-            // Nobody asks, so it should tell no two addresses apart.
-            return Self {
-                v4: vec![(0, Standing::Limited)],
-                v6: vec![(0, Standing::Limited)],
-            };
-        }
+    pub(super) fn new(access: &Access) -> Self {
         let v4 = |net: &IpNet| match net {
             IpNet::V4(net) => Some((net.network().to_bits(), net.broadcast().to_bits())),
             IpNet::V6(_) => None,
@@ -71,8 +64,8 @@ impl Steps {
             IpNet::V6(net) => Some((net.network().to_bits(), net.broadcast().to_bits())),
         };
         Self {
-            v4: family_steps(listener.access, v4),
-            v6: family_steps(listener.access, v6),
+            v4: family_steps(access, v4),
+            v6: family_steps(access, v6),
         }
     }
 }

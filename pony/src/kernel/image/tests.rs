@@ -2,7 +2,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use pony_common::{
-    addr::Addr16,
     layout::policy::{Listener, Standing},
     limit::Action,
 };
@@ -12,7 +11,6 @@ use super::*;
 use crate::config::IpNet;
 
 const RULE: Rule = Rule {
-    per_client: true,
     reset: false,
     action: Action::Drop,
     ipv6_prefix: 64,
@@ -187,27 +185,6 @@ fn an_image_without_listeners_is_an_image() {
     let header = Header::read(&rows[..]).unwrap();
     assert_eq!(header.listeners, 0);
     assert!(Listener::read(&rows[..], 0).is_none());
-}
-
-#[test]
-fn lists_of_a_listener_that_sees_no_clients_take_no_room() {
-    let access = access(&["192.0.2.1/32", "2001:db8::1/128"], &[], &[]);
-    let rule = Rule {
-        per_client: false,
-        ..RULE
-    };
-    let rows = build(
-        1,
-        &[ListenerPolicy {
-            access: &access,
-            rule,
-        }],
-    )
-    .unwrap();
-    assert_eq!(rows.len(), build(1, &[]).unwrap().len() + 2);
-    let listener = Listener::read(&rows[..], 0).unwrap();
-    let addr = Addr16::from(ip("203.0.113.1"));
-    assert_eq!(listener.standing(&rows[..], 0, addr), Standing::Limited);
 }
 
 /// Seventeen lists that tell so many addresses apart, each a kind of its own.

@@ -182,7 +182,7 @@ const BYTES: (&str, &str) = (
 );
 const OTHERS: (&str, &str) = (
     "packetpony_guard_other_packets_total",
-    "Packets that the kernel guard let through unjudged because they are for no listener or unreadable",
+    "Packets that the kernel guard let through unjudged, by why",
 );
 const ATTACHED: (&str, &str) = (
     "packetpony_guard_attached",

@@ -26,6 +26,7 @@ use crate::{
 pub(super) struct Case {
     scenario: &'static Scenario,
     family: Family,
+    ports: Ports,
     /// Its place in the configuration.
     number: u32,
     listener: String,
@@ -39,6 +40,13 @@ pub(super) struct Case {
 pub(super) enum Family {
     V4,
     V6,
+}
+
+/// How many ports each listener has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ports {
+    One,
+    Range,
 }
 
 /// Where a step takes place.
@@ -68,10 +76,15 @@ enum Open {
 }
 
 impl Case {
-    pub(super) fn new(scenario: &'static Scenario, family: Family, number: usize) -> Self {
+    pub(super) fn new(
+        scenario: &'static Scenario,
+        (family, ports): (Family, Ports),
+        number: usize,
+    ) -> Self {
         Self {
             scenario,
             family,
+            ports,
             number: number.try_into().unwrap(),
             listener: format!("{} {family:?}", scenario.name).replace(' ', "_"),
             done: 0,
@@ -83,8 +96,13 @@ impl Case {
     /// Its listener.
     pub(super) fn entry(&self) -> Entry {
         let target = format!("{TARGET_V4}:7");
-        let (port, scenario) = (self.proxy().port(), self.scenario);
-        scenario.entry(&self.listener, port, &target)
+        let port = self.proxy().port();
+        // The daemon's socket has the first port; clients use the last one.
+        let ports = match self.ports {
+            Ports::One => port.to_string(),
+            Ports::Range => format!("{}-{port}", port - 1),
+        };
+        self.scenario.entry(&self.listener, &ports, &target)
     }
 
     /// Does the steps of the first half.
@@ -293,7 +311,7 @@ impl Case {
             Family::V4 => PROXY_V4,
             Family::V6 => PROXY_V6,
         };
-        let port = FIRST_PORT + self.number;
+        let port = FIRST_PORT + 2 * self.number;
         format!("{host}:{port}").parse().unwrap()
     }
 }

@@ -107,14 +107,14 @@ pub(super) const UDP: Scenario = Scenario {
 
 impl Scenario {
     /// Its listener.
-    pub(super) fn entry(&self, name: &str, port: u16, target: &str) -> Entry {
+    pub(super) fn entry(&self, name: &str, ports: &str, target: &str) -> Entry {
         let entry = match self.protocol {
             Protocol::Tcp => Entry::tcp(target),
             Protocol::Udp => Entry::udp(target),
         };
         let entry = entry
             .name(name)
-            .listen(format_args!("[::]:{port}"))
+            .listen(format_args!("[::]:{ports}"))
             .allow(self.allow)
             .limits(self.limits);
         self.more.iter().fold(entry, |entry, key| entry.with(key))
