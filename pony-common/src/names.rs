@@ -21,6 +21,8 @@ pub const LISTENERS: &str = "LISTENERS";
 pub const NETS: &str = "NETS";
 /// The same by port, as far as that is enough.
 pub const PORTS: &str = "PORTS";
+/// The addresses of this machine.
+pub const LOCALS: &str = "LOCALS";
 /// The rules of all listeners, replaced whole.
 pub const POLICY: &str = "POLICY";
 /// What the one element of [`POLICY`] is: the rows of an image.
@@ -90,9 +92,10 @@ pub const MAX_NAME_LEN: usize = 15;
 
 const PROGRAMS: [&str; 5] = [XDP_GUARD, TC_EGRESS, SK_VERDICT, TCP_LEAVE, SK_PORTS];
 
-const MAPS: [&str; 25] = [
+const MAPS: [&str; 26] = [
     LISTENERS,
     NETS,
+    LOCALS,
     PORTS,
     POLICY,
     BLOCKS,

@@ -2,6 +2,7 @@
 
 use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::bpf_ktime_get_coarse_ns};
 use pony_common::{
+    addr::Addr16,
     layout::{
         listener::{Found, ListenerKey, ListenerRef, NetKey},
         reads::SLOTS,
@@ -14,7 +15,7 @@ use pony_ebpf::{
     parse::{Packet, read},
 };
 
-use crate::maps::{LISTENERS, NETS, PORTS, STATS};
+use crate::maps::{LISTENERS, LOCALS, NETS, PORTS, STATS};
 
 /// Reads a packet. Answers [`READ`], or the slot of `READS` that it counts in.
 #[inline(always)]
@@ -33,11 +34,20 @@ pub(crate) const READ: u32 = SLOTS;
 /// else one on a prefix.
 #[inline(always)]
 pub(crate) fn find(key: &ListenerKey) -> Option<ListenerRef> {
-    match PORTS.get(key.place())?.find(key.addr) {
-        Found::Nobody => None,
-        Found::Listener(listener) => Some(listener),
-        Found::Ask(group) => ask(key, group),
-    }
+    let listener = match PORTS.get(key.place())?.find(key.addr) {
+        Found::Nobody => return None,
+        Found::Listener(listener) => listener,
+        Found::Ask(group) => ask(key, group)?,
+    };
+    let is_here = !listener.is_on_any_address() || is_local(&key.addr);
+    is_here.then_some(listener)
+}
+
+/// Whether it is an address of this machine.
+#[inline(always)]
+fn is_local(addr: &Addr16) -> bool {
+    // SAFETY: the value is not read.
+    unsafe { LOCALS.get(addr) }.is_some()
 }
 
 /// The same, where more than one listener has the port, or one on a prefix.

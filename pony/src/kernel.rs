@@ -22,6 +22,7 @@ mod keys;
 mod lab;
 pub mod lanes;
 mod links;
+mod locals;
 mod log;
 mod netlink;
 mod object;

@@ -104,6 +104,12 @@ impl ListenerRef {
         Self(number & NUMBERS | SHARED)
     }
 
+    /// The same on every address of a family.
+    #[must_use]
+    pub const fn on_any_address(self) -> Self {
+        Self(self.0 | ANY_ADDRESS)
+    }
+
     /// The listener's number: its slot in `STATS` and its part of the keys of `LEDGER`.
     #[inline(always)]
     pub const fn number(self) -> u32 {
@@ -116,6 +122,13 @@ impl ListenerRef {
         self.0 & SHARED != 0
     }
 
+    /// Whether it is on every address of a family, which are those of this machine. What is sent to
+    /// another's is only forwarded.
+    #[inline(always)]
+    pub const fn is_on_any_address(self) -> bool {
+        self.0 & ANY_ADDRESS != 0
+    }
+
     /// Itself, unless it is to be left alone.
     #[inline(always)]
     pub fn guarded(self) -> Option<Self> {
@@ -124,8 +137,9 @@ impl ListenerRef {
 }
 
 /// Where the number of a listener is. There are never so many.
-const NUMBERS: u32 = (1 << 27) - 1;
-const SHARED: u32 = 1 << 27;
+const NUMBERS: u32 = (1 << 26) - 1;
+const SHARED: u32 = 1 << 26;
+const ANY_ADDRESS: u32 = 1 << 27;
 
 /// Key of `NETS`: an address, on ports that belong to the prefixes of the same listeners.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -158,6 +172,9 @@ impl NetKey {
         32 + u32::from(before) + u32::from(len)
     }
 }
+
+/// How many addresses of this machine `LOCALS` has room for. They take memory as they come.
+pub const MAX_LOCALS: u32 = 1 << 16;
 
 /// How many elements `PORTS` has: one for each port of both protocols.
 pub const PORTS: u32 = 1 << 17;
@@ -240,7 +257,7 @@ impl PortEntry {
         if kind & ASK != 0 {
             Found::Ask(lower_half)
         } else if is_it {
-            Found::Listener(ListenerRef(high(self.0) & (SHARED | NUMBERS)))
+            Found::Listener(ListenerRef(high(self.0) & (ANY_ADDRESS | SHARED | NUMBERS)))
         } else {
             Found::Nobody
         }
@@ -340,6 +357,10 @@ mod tests {
         assert!(shared.is_shared() && shared.number() == NUMBERS);
         assert!(!ListenerRef::alone(NUMBERS).is_shared());
         assert_eq!(port.and(ANY_V6, shared).find(V6), Found::Listener(shared));
+        let anywhere = ListenerRef::alone(1).on_any_address();
+        assert!(anywhere.is_on_any_address() && !anywhere.is_shared());
+        let port_of_all = PortEntry::default().and(ANY_V6, anywhere);
+        assert_eq!(port_of_all.find(V6), Found::Listener(anywhere));
         let alone = ListenerRef::alone(NUMBERS);
         assert!(port.and(ANY_V6, alone).is_ask(), "two listeners");
         assert_eq!(PortEntry::ask(1 << 30).find(V6), Found::Ask(1 << 30));

@@ -1,4 +1,4 @@
-//! The task that hears of changes of interfaces and has the guard follow them.
+//! The task that hears of changes of interfaces and addresses and has the guard follow them.
 
 use std::{
     io,
@@ -18,6 +18,7 @@ use super::{
     error::StartError,
     interfaces,
     links::{Links, Where},
+    locals::{self, Locals},
     netlink::{Changes, Monitor},
 };
 use crate::config;
@@ -31,16 +32,18 @@ pub(super) struct Follower {
 
 impl Follower {
     /// Attaches the programs, and goes on to follow the interfaces of this network namespace.
-    pub(super) async fn start(ebpf: Ebpf, config: &config::Guard) -> Result<Self, StartError> {
+    pub(super) async fn start(mut ebpf: Ebpf, config: &config::Guard) -> Result<Self, StartError> {
         let unlisted = |source| StartError::Interfaces { source };
         // Before the interfaces are listed: what changes afterwards is heard.
         let monitor = Monitor::new().map_err(unlisted)?;
         let present = interfaces::list().await.map_err(unlisted)?;
+        let mut locals = Locals::take(&mut ebpf)?;
+        locals.update(&locals::list().await.map_err(unlisted)?);
         let mut links = Links::new(ebpf, config)?;
         links.begin(&present, config.mode)?;
         let shown = links.shown();
         let links = Arc::new(Mutex::new(links));
-        let task = tokio::spawn(follow(Arc::clone(&links), monitor)).abort_handle();
+        let task = tokio::spawn(follow(Arc::clone(&links), locals, monitor)).abort_handle();
         Ok(Self { links, task, shown })
     }
 
@@ -58,13 +61,13 @@ impl Drop for Follower {
     }
 }
 
-async fn follow(links: Arc<Mutex<Links>>, mut monitor: Monitor) {
+async fn follow(links: Arc<Mutex<Links>>, mut locals: Locals, mut monitor: Monitor) {
     loop {
         let is_waiting = lock(&links).is_waiting();
-        if let Err(error) = turn(&links, &mut monitor, is_waiting).await {
+        if let Err(error) = turn(&links, &mut locals, &mut monitor, is_waiting).await {
             warn!(%error, "Kernel guard cannot follow the interfaces: it tries again");
             sleep(RETRY).await;
-            // What was missed meanwhile is seen when the interfaces are listed.
+            // What was missed meanwhile is seen when all are listed.
             if let Ok(new) = Monitor::new() {
                 monitor = new;
             }
@@ -75,6 +78,7 @@ async fn follow(links: Arc<Mutex<Links>>, mut monitor: Monitor) {
 /// Waits for changes, or until it is time to look again, and follows.
 async fn turn(
     links: &Arc<Mutex<Links>>,
+    locals: &mut Locals,
     monitor: &mut Monitor,
     is_waiting: bool,
 ) -> io::Result<()> {
@@ -86,6 +90,7 @@ async fn turn(
     // Changes come in bursts.
     sleep(BURST).await;
     monitor.take_rest(&mut changes)?;
+    locals.update(&locals::list().await?);
     let present = interfaces::list().await?;
     let links = Arc::clone(links);
     // A driver may take its time to change its queues.

@@ -56,13 +56,19 @@ impl Keys {
 
     fn add_sockets(&mut self, sockets: &[Socket]) {
         for socket in sockets {
-            let key = socket.key(socket.addr.ip().into());
-            self.listeners.entry(key).or_insert(socket.listener);
+            let addr = socket.addr.ip();
+            let listener = if addr.is_unspecified() {
+                socket.listener.on_any_address()
+            } else {
+                socket.listener
+            };
+            let key = socket.key(addr.into());
+            self.listeners.entry(key).or_insert(listener);
         }
         for socket in sockets {
             if Addr16::from(socket.addr.ip()) == ANY_V6 && !socket.v6_only {
-                let key = socket.key(ANY_V4);
-                self.listeners.entry(key).or_insert(socket.listener);
+                let listener = socket.listener.on_any_address();
+                self.listeners.entry(socket.key(ANY_V4)).or_insert(listener);
             }
         }
     }
@@ -163,8 +169,12 @@ struct Spanning<'a> {
 
 impl Spanning<'_> {
     fn nets(&self) -> impl Iterator<Item = (IpNet, ListenerRef)> {
+        let listener = |net: IpNet| match net.prefix_len() {
+            0 => self.listener.on_any_address(),
+            _ => self.listener,
+        };
         let nets = self.span.nets(self.v6_only);
-        nets.map(|net| (net, self.listener))
+        nets.map(move |net| (net, listener(net)))
     }
 }
 

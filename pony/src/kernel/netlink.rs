@@ -7,6 +7,7 @@ use std::{collections::HashSet, io};
 
 use futures_util::FutureExt as _;
 use rtnetlink::{
+    constants::{RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR, RTMGRP_LINK},
     packet_core::{NLM_F_ACK, NLM_F_DUMP},
     packet_route::{
         RouteNetlinkMessage,
@@ -19,7 +20,7 @@ use rtnetlink::{
 
 use crate::sys::netlink::{Kernel, Message, messages};
 
-/// Hears of every change of an interface.
+/// Hears of every change of an interface, and of its addresses.
 pub(super) struct Monitor(TokioSocket);
 
 /// What has changed since the last time. That something has is all that is known but for this.
@@ -32,7 +33,7 @@ pub(super) struct Changes {
 impl Monitor {
     pub(super) fn new() -> io::Result<Self> {
         let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
-        let groups = rtnetlink::constants::RTMGRP_LINK;
+        let groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
         socket.socket_mut().bind(&SocketAddr::new(0, groups))?;
         Ok(Self(socket))
     }

@@ -105,6 +105,54 @@ fn limits_and_bans_hold_in_the_kernel_on_each_port_of_a_prefix() {
     });
 }
 
+/// The proxy is the way from the client to the target for others too.
+#[test]
+fn what_a_router_only_forwards_is_not_refused_by_a_listener_on_all_addresses() {
+    let Some(lab) = Lab::new() else { return };
+    servers::echo(&lab.target);
+    for family in ["ipv4.ip_forward", "ipv6.conf.all.forwarding"] {
+        lab.proxy.run(&format!("sysctl -qw net.{family}=1"));
+    }
+    lab.client.ip("route add 198.51.100.0/24 via 192.0.2.254\n\
+         route add 2001:db8:2::/64 via 2001:db8:1::fe\n");
+    lab.target.ip("route add 192.0.2.0/24 via 198.51.100.254\n\
+         route add 2001:db8:1::/63 via 2001:db8:2::fe\n");
+    let one = |entry: Entry| entry.listen("[::]:7").allow("203.0.113.0/24");
+    let range = |entry: Entry| {
+        entry
+            .name("range")
+            .listen("[::]:1-6")
+            .allow("203.0.113.0/24")
+    };
+    let launch = Launch::new(&one(tcp())).and(&one(udp())).and(&range(tcp()));
+    let pony = lab.start(launch.guard("require"));
+    let dropped = |name: &str| {
+        let label = "reason=\"acl\",verdict=\"drop\"";
+        pony.count("packetpony_guard_packets_total", name, label)
+    };
+    for (target, bound) in [(TARGET_V4, "0.0.0.0:0"), (TARGET_V6, "[::]:0")] {
+        let target = at(&format!("{target}:7"));
+        ping(&mut lab.client.enter(|| connect(target)), &vec![3; 100_000]);
+        let datagrams = client(&lab.client, bound);
+        datagrams.connect(target).unwrap();
+        ping_udp(&datagrams, b"for another machine");
+    }
+    lab.proxy
+        .enter(|| assert_eq!(dropped("tcp") + dropped("udp"), 0));
+
+    // An address that comes later is the machine's own, too.
+    lab.proxy.ip("addr add 192.0.2.253/32 dev to-client\n");
+    let [from, _] = CLIENT_V4;
+    wait_until("the guard to know the new address", || {
+        for port in [5, 7] {
+            let to = at(&format!("192.0.2.253:{port}"));
+            lab.client.enter(|| reaches(from.into(), to));
+        }
+        lab.proxy
+            .enter(|| dropped("tcp") > 0 && dropped("range") > 0)
+    });
+}
+
 #[test]
 fn a_flow_on_a_range_goes_on_when_its_client_is_over_its_limit_there() {
     let Some(lab) = Lab::new() else { return };

@@ -21,6 +21,8 @@ use pony_common::{
     names,
 };
 
+use pony_ebpf::fixtures;
+
 use crate::{
     object,
     setup::{HASH_KEY, Setup, attempts_key},
@@ -227,6 +229,11 @@ fn fill(ebpf: &mut Ebpf, setup: &Setup) {
         listeners
             .insert(listener.key, listener.reference(number), 0)
             .unwrap();
+    }
+    let map = ebpf.map_mut(names::LOCALS).unwrap();
+    let mut locals: HashMap<_, [u8; 16], u8> = map.try_into().unwrap();
+    for addr in [fixtures::TCP_V4.addr, fixtures::TCP_V6.addr] {
+        locals.insert(addr.0, 0, 0).unwrap();
     }
     let map = ebpf.map_mut(names::PORTS).unwrap();
     let mut ports: Array<_, PortEntry> = map.try_into().unwrap();

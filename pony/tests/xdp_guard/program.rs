@@ -1,6 +1,6 @@
 //! `xdp_guard` and `tc_egress` on fixtures: what is read, found and counted.
 
-use std::ops::Range;
+use std::{net::IpAddr, ops::Range};
 
 use pony_common::{
     addr::Be16,
@@ -12,11 +12,12 @@ use pony_common::{
 };
 use pony_ebpf::{
     cursor::Cursor,
-    fixtures::{self, rows},
+    fixtures::{self, CLIENT_V4, rows},
     parse::{Parsed, parse},
 };
 
 use crate::{
+    frames::Frame,
     guard::{Guard, SHORTEST, XDP_PASS},
     is_root,
     setup::Setup,
@@ -108,6 +109,8 @@ fn finds_the_exact_listener_first_and_then_that_on_all_addresses() {
     let (v4, v6) = (fixtures::TCP_V4, fixtures::TCP_V6);
     let (any_v4, any_v6) = (tcp(ANY_V4), tcp(ANY_V6));
     let [frame_v4, frame_v6] = [0, 2].map(|row| rows().swap_remove(row).frame);
+    let client = [CLIENT_V4, [203, 0, 113, 9]].map(IpAddr::from);
+    let elsewhere = Frame(frame_v4.clone()).between(client[0], client[1]).0;
 
     for (name, listeners, frame, found) in [
         (
@@ -138,6 +141,12 @@ fn finds_the_exact_listener_first_and_then_that_on_all_addresses() {
             None,
         ),
         ("none", vec![], &frame_v4, None),
+        (
+            "not the wildcard for another's address",
+            vec![any_v4],
+            &elsewhere,
+            None,
+        ),
     ] {
         let guard = Guard::new(&Setup::of(&listeners));
         guard.run(frame);

@@ -41,11 +41,16 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// As the guard's maps have it.
-    pub(crate) const fn reference(&self, number: u32) -> ListenerRef {
-        if self.is_shared {
-            return ListenerRef::shared(number);
+    pub(crate) fn reference(&self, number: u32) -> ListenerRef {
+        let listener = if self.is_shared {
+            ListenerRef::shared(number)
+        } else {
+            ListenerRef::alone(number)
+        };
+        if self.key == self.key.wildcard() {
+            return listener.on_any_address();
         }
-        ListenerRef::alone(number)
+        listener
     }
 }
 

@@ -1,6 +1,6 @@
 //! A listener with many addresses and ports, beside sockets of others on the same.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use pony::{
     config::{Access, Protocol, Span},
@@ -53,8 +53,8 @@ fn what_a_connected_socket_gets_is_not_the_listeners() {
     ] {
         let [own, peer, stranger] = [own, peer, stranger].map(|ip| ip.parse().unwrap());
         let frame = |from| match from {
-            std::net::IpAddr::V4(_) => Frame::udp(0).between(from, own).0,
-            std::net::IpAddr::V6(_) => Frame::udp_v6(0).between(from, own).0,
+            IpAddr::V4(_) => Frame::udp(0).between(from, own).0,
+            IpAddr::V6(_) => Frame::udp_v6(0).between(from, own).0,
         };
         assert_eq!(real.verdict(&frame(peer)), XDP_DROP, "{own}: nobody's");
         let socket = UdpSocket::bind((own, UDP_PORT)).unwrap();
@@ -115,14 +115,16 @@ fn a_socket_that_the_guard_has_to_leave_alone_is_reached_within_a_span() {
         ports: 1..=u16::MAX,
     };
     let nobody = Access::default();
-    let other = SocketAddr::from(([198, 51, 100, 7], TCP_PORT));
+    let own = IpAddr::from([127, 0, 0, 1]);
     let listener = listener(Protocol::Tcp, &span, &nobody);
+    let other = SocketAddr::new(own, TCP_PORT);
     let real = Real::start_beside("beside", listener, &[other]);
-    let syn = Frame::syn(1, 1).0;
-    assert_eq!(real.verdict(&syn), XDP_PASS);
-    let beside = syn.clone();
-    let beside = Frame(beside)
-        .edit(14 + 20 + 2, &(TCP_PORT + 1).to_be_bytes())
-        .0;
-    assert_eq!(real.verdict(&beside), XDP_DROP);
+    let syn = |to: IpAddr, port: u16| {
+        let frame = Frame::syn(1, 1).between([192, 0, 2, 1].into(), to);
+        frame.edit(14 + 20 + 2, &port.to_be_bytes()).0
+    };
+    assert_eq!(real.verdict(&syn(own, TCP_PORT)), XDP_PASS);
+    assert_eq!(real.verdict(&syn(own, TCP_PORT + 1)), XDP_DROP);
+    let elsewhere = [203, 0, 113, 9].into();
+    assert_eq!(real.verdict(&syn(elsewhere, TCP_PORT + 1)), XDP_PASS);
 }

@@ -81,7 +81,8 @@ fn a_port_says_what_its_listeners_are() {
     let ports = Keys::new(&listeners, &[]).ports;
     assert_eq!(ports.len(), 2);
     let find = |place: u32| ports[&place].find(Addr16::from_v4([192, 0, 2, 1]));
-    assert_eq!(find(80), Found::Listener(ListenerRef::alone(0)));
+    let everywhere = ListenerRef::alone(0).on_any_address();
+    assert_eq!(find(80), Found::Listener(everywhere));
     assert_eq!(find(0x1_0000 + 80), Found::Ask(0));
 }
 
@@ -124,25 +125,26 @@ fn find(keys: &Keys, addr: &str, port: u16) -> Option<ListenerRef> {
 
 #[test]
 fn a_span_has_its_ports_but_for_what_is_anothers() {
-    let every = span("::/0", 1000..=2000);
+    let span = span("::/0", 1000..=2000);
     let listeners = [
-        spanning(Protocol::Tcp, &every, false),
+        spanning(Protocol::Tcp, &span, false),
         listener(Protocol::Tcp, "192.0.2.1:1500", false),
         listener(Protocol::Tcp, "0.0.0.0:1600", false),
     ];
     let keys = Keys::new(&listeners, &["127.0.0.1:1700".parse().unwrap()]);
-    let (alone, shared) = (ListenerRef::alone, ListenerRef::shared);
+    let every = ListenerRef::shared(0).on_any_address();
+    let every_v4 = ListenerRef::alone(2).on_any_address();
     for (addr, port, expected) in [
         ("192.0.2.1", 999, None),
-        ("192.0.2.1", 1000, Some(shared(0))),
-        ("2001:db8::1", 2000, Some(shared(0))),
+        ("192.0.2.1", 1000, Some(every)),
+        ("2001:db8::1", 2000, Some(every)),
         ("2001:db8::1", 2001, None),
-        ("192.0.2.1", 1500, Some(alone(1))),
-        ("192.0.2.2", 1500, Some(shared(0))),
-        ("192.0.2.2", 1600, Some(alone(2))),
-        ("2001:db8::1", 1600, Some(shared(0))),
+        ("192.0.2.1", 1500, Some(ListenerRef::alone(1))),
+        ("192.0.2.2", 1500, Some(every)),
+        ("192.0.2.2", 1600, Some(every_v4)),
+        ("2001:db8::1", 1600, Some(every)),
         ("127.0.0.1", 1700, None),
-        ("127.0.0.2", 1700, Some(shared(0))),
+        ("127.0.0.2", 1700, Some(every)),
     ] {
         assert_eq!(find(&keys, addr, port), expected, "{addr} {port}");
     }
@@ -200,7 +202,10 @@ fn one_span_on_whole_families_or_one_address_needs_no_second_look() {
         ("192.0.2.1", 21, Some(2)),
         ("192.0.2.9", 21, None),
     ] {
-        let expected = expected.map(ListenerRef::shared);
+        let expected = expected.map(|number| match number {
+            2 => ListenerRef::shared(number),
+            _ => ListenerRef::shared(number).on_any_address(),
+        });
         assert_eq!(find(&keys, addr, port), expected, "{addr} {port}");
     }
 }
