@@ -9,6 +9,7 @@ pub mod event;
 pub mod lane;
 pub mod ledger;
 pub mod listener;
+pub mod locals;
 pub mod name;
 pub mod policy;
 pub mod reads;

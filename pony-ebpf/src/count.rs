@@ -5,6 +5,7 @@ use pony_common::{
     addr::Addr16,
     layout::{
         listener::{Found, ListenerKey, ListenerRef, NetKey},
+        locals::place,
         reads::SLOTS,
         stats::{Slot, Tally},
     },
@@ -46,8 +47,7 @@ pub(crate) fn find(key: &ListenerKey) -> Option<ListenerRef> {
 /// Whether it is an address of this machine.
 #[inline(always)]
 fn is_local(addr: &Addr16) -> bool {
-    // SAFETY: the value is not read.
-    unsafe { LOCALS.get(addr) }.is_some()
+    LOCALS.get(place(addr)).is_some_and(|row| row.has(addr))
 }
 
 /// The same, where more than one listener has the port, or one on a prefix.

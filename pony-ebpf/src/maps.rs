@@ -7,19 +7,19 @@
 
 use aya_ebpf::{
     Global,
-    bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE},
     btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use pony_common::{
-    addr::Addr16,
     hash::{HashKey, LINEAR_PAIRS, LinearKey},
     layout::{
         block::{Block, BlockKey},
         budget::Budget,
         event::Event,
         ledger::{Entry, SetRow, WAYS},
-        listener::{self, ListenerKey, ListenerRef, MAX_LOCALS, NetKey, PortEntry},
+        listener::{self, ListenerKey, ListenerRef, NetKey, PortEntry},
+        locals::{self, LocalsRow},
         policy::Row,
         reads,
         report::{self, Report},
@@ -56,14 +56,12 @@ pub(crate) static NETS: LpmTrie<NetKey, ListenerRef, 1> = LpmTrie::new();
 pub(crate) static PORTS: Array<PortEntry, { listener::PORTS as usize }> = Array::new();
 
 /// The addresses of this machine's interfaces: what is sent to a listener that is on every address
-/// is sent to one of these. The value means nothing.
+/// is sent to one of these.
 ///
-/// The daemon keeps it up to date; the programs read. When it is full, the addresses that have no
-/// room are left to the daemon.
+/// The daemon keeps it up to date; the programs read. Where an element is full, the addresses that
+/// have no room are left to the daemon.
 #[btf_map]
-pub(crate) static LOCALS: Locals = HashMap::new();
-
-type Locals = HashMap<Addr16, u8, { MAX_LOCALS as usize }, { BPF_F_NO_PREALLOC as usize }>;
+pub(crate) static LOCALS: Array<LocalsRow, { locals::ROWS as usize }> = Array::new();
 
 /// The policy in force: one image, as `pony_common::layout::policy` describes it.
 ///

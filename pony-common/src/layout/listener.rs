@@ -173,9 +173,6 @@ impl NetKey {
     }
 }
 
-/// How many addresses of this machine `LOCALS` has room for. They take memory as they come.
-pub const MAX_LOCALS: u32 = 1 << 16;
-
 /// How many elements `PORTS` has: one for each port of both protocols.
 pub const PORTS: u32 = 1 << 17;
 

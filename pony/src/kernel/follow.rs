@@ -7,6 +7,7 @@ use std::{
 };
 
 use aya::Ebpf;
+use pony_common::names;
 use tokio::{
     select,
     task::{AbortHandle, spawn_blocking},
@@ -38,7 +39,9 @@ impl Follower {
         let monitor = Monitor::new().map_err(unlisted)?;
         let present = interfaces::list().await.map_err(unlisted)?;
         let mut locals = Locals::take(&mut ebpf)?;
-        locals.update(&locals::list().await.map_err(unlisted)?);
+        let addresses = locals::list().await.map_err(unlisted)?;
+        let unknown = |source| StartError::map(names::LOCALS, source);
+        locals.update(&addresses).map_err(unknown)?;
         let mut links = Links::new(ebpf, config)?;
         links.begin(&present, config.mode)?;
         let shown = links.shown();
@@ -90,7 +93,8 @@ async fn turn(
     // Changes come in bursts.
     sleep(BURST).await;
     monitor.take_rest(&mut changes)?;
-    locals.update(&locals::list().await?);
+    let addresses = locals::list().await?;
+    locals.update(&addresses).map_err(io::Error::other)?;
     let present = interfaces::list().await?;
     let links = Arc::clone(links);
     // A driver may take its time to change its queues.

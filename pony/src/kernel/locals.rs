@@ -3,14 +3,22 @@
 //! What comes in at an interface is not always for this machine: a router, or a host of virtual
 //! machines, has others' packets pass. A listener on every address is only on its own.
 
-use std::{collections::HashSet, io, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    net::IpAddr,
+};
 
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData},
+    maps::{Array, MapData, MapError},
 };
 use futures_util::TryStreamExt as _;
-use pony_common::{addr::Addr16, layout::listener::MAX_LOCALS, names};
+use pony_common::{
+    addr::Addr16,
+    layout::locals::{LocalsRow, place},
+    names,
+};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use tracing::warn;
 
@@ -18,9 +26,9 @@ use super::{error::StartError, object};
 
 /// See the module.
 pub(super) struct Locals {
-    map: HashMap<MapData, [u8; 16], u8>,
-    /// What is in the map.
-    present: HashSet<[u8; 16]>,
+    map: Array<MapData, LocalsRow>,
+    /// What is in the map, by place, but for empty elements.
+    rows: HashMap<u32, LocalsRow>,
     /// Whether it has been said that not all have room.
     is_full: bool,
 }
@@ -29,43 +37,46 @@ impl Locals {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, StartError> {
         Ok(Self {
             map: object::take(ebpf, names::LOCALS)?,
-            present: HashSet::new(),
+            rows: HashMap::new(),
             is_full: false,
         })
     }
 
-    /// Makes these the addresses. One that cannot be taken in is left to the daemon.
-    pub(super) fn update(&mut self, addresses: &HashSet<[u8; 16]>) {
-        let Self {
-            map,
-            present,
-            is_full,
-        } = self;
-        present.retain(|addr| addresses.contains(addr) || map.remove(addr).is_err());
+    /// Makes these the addresses. One that has no room is left to the daemon.
+    pub(super) fn update(&mut self, addresses: &BTreeSet<Addr16>) -> Result<(), MapError> {
+        let mut rows: HashMap<u32, LocalsRow> = HashMap::new();
         let mut left = 0_usize;
         for addr in addresses {
-            if present.contains(addr) {
-                continue;
-            }
-            match map.insert(addr, 0, 0) {
-                Ok(()) => drop(present.insert(*addr)),
-                Err(_) => left += 1,
+            let row = rows.entry(place(addr)).or_default();
+            match row.and(addr) {
+                Some(more) => *row = more,
+                None => left += 1,
             }
         }
-        if left > 0 && !*is_full {
+        if left > 0 && !self.is_full {
             warn!(
                 addresses = left,
-                room = MAX_LOCALS,
                 "Kernel guard has no room for some of this machine's addresses: on these the \
                  daemon alone judges who comes to a listener on all addresses"
             );
         }
-        *is_full = left > 0;
+        self.is_full = left > 0;
+        let gone = self.rows.keys().filter(|place| !rows.contains_key(place));
+        for place in gone {
+            self.map.set(*place, LocalsRow::default(), 0)?;
+        }
+        for (place, row) in &rows {
+            if self.rows.get(place) != Some(row) {
+                self.map.set(*place, row, 0)?;
+            }
+        }
+        self.rows = rows;
+        Ok(())
     }
 }
 
 /// The addresses of all interfaces of this network namespace.
-pub(super) async fn list() -> io::Result<HashSet<[u8; 16]>> {
+pub(super) async fn list() -> io::Result<BTreeSet<Addr16>> {
     let (connection, handle, _messages) = rtnetlink::new_connection()?;
     let connection = tokio::spawn(connection);
     let addresses = handle.address().get().execute();
@@ -76,7 +87,7 @@ pub(super) async fn list() -> io::Result<HashSet<[u8; 16]>> {
 }
 
 /// The address that is this machine's own, and not its peer's.
-fn own(message: &AddressMessage) -> Option<[u8; 16]> {
+fn own(message: &AddressMessage) -> Option<Addr16> {
     let attributes = || message.attributes.iter();
     let local = attributes().find_map(|attribute| match attribute {
         AddressAttribute::Local(ip) => Some(*ip),
@@ -90,7 +101,7 @@ fn own(message: &AddressMessage) -> Option<[u8; 16]> {
         })
     };
     let ip: IpAddr = local.or_else(address)?;
-    Some(Addr16::from(ip).0)
+    Some(ip.into())
 }
 
 #[cfg(test)]
@@ -115,7 +126,7 @@ mod tests {
         let found = list().await.unwrap();
         let mut found: Vec<_> = found
             .into_iter()
-            .map(|addr| Addr16(addr).to_ip().to_string())
+            .map(|addr| addr.to_ip().to_string())
             .collect();
         found.sort();
         let expected = [

@@ -13,6 +13,7 @@ use pony_common::{
         block::{Block, BlockKey},
         ledger::{Entry, WAYS},
         listener::{ListenerKey, ListenerRef, PortEntry},
+        locals::{LocalsRow, place},
         policy::Row,
         reads,
         settings::Settings,
@@ -231,9 +232,10 @@ fn fill(ebpf: &mut Ebpf, setup: &Setup) {
             .unwrap();
     }
     let map = ebpf.map_mut(names::LOCALS).unwrap();
-    let mut locals: HashMap<_, [u8; 16], u8> = map.try_into().unwrap();
+    let mut locals: Array<_, LocalsRow> = map.try_into().unwrap();
     for addr in [fixtures::TCP_V4.addr, fixtures::TCP_V6.addr] {
-        locals.insert(addr.0, 0, 0).unwrap();
+        let row = LocalsRow::default().and(&addr).unwrap();
+        locals.set(place(&addr), row, 0).unwrap();
     }
     let map = ebpf.map_mut(names::PORTS).unwrap();
     let mut ports: Array<_, PortEntry> = map.try_into().unwrap();
