@@ -4,7 +4,7 @@
 //! does not make: the form of a line's numbers, where a header ends, the checksum, and what a header
 //! without addresses may look like.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use proxy_header::{ParseConfig, ProxiedAddress, ProxyHeader};
 
@@ -81,7 +81,7 @@ fn line(bytes: &[u8]) -> Result<Progress, HeaderError> {
                 return Err(HeaderError::Malformed("has a port that is no plain number"));
             }
             let (header, _) = parse(&bytes[..len])?;
-            header.proxied_address().map(ends)
+            header.proxied_address().map(ends).transpose()?
         }
         [_, b"TCP4" | b"TCP6", ..] => {
             return Err(HeaderError::Malformed(
@@ -140,7 +140,7 @@ fn binary(bytes: &[u8], transport: Transport) -> Result<Progress, HeaderError> {
     } else {
         let (header, _) = parse(bytes)?;
         let fields = Fields::take(header.tlvs())?;
-        (header.proxied_address().map(ends), fields)
+        (header.proxied_address().map(ends).transpose()?, fields)
     };
     Ok(Progress::Complete {
         header: Header {
@@ -172,13 +172,24 @@ fn parse(bytes: &[u8]) -> Result<(ProxyHeader<'_>, usize), HeaderError> {
         .map_err(|_one_for_all| HeaderError::Malformed("has an address that is none"))
 }
 
-fn ends(addresses: &ProxiedAddress) -> Ends {
+fn ends(addresses: &ProxiedAddress) -> Result<Ends, HeaderError> {
     let canonical =
         |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-    Ends {
-        source: canonical(addresses.source),
-        destination: canonical(addresses.destination),
+    let source = canonical(addresses.source);
+    if !can_be_client(source.ip()) {
+        return Err(HeaderError::Malformed("has a source that no client has"));
     }
+    Ok(Ends {
+        source,
+        destination: canonical(addresses.destination),
+    })
+}
+
+/// A socket that is bound to one of the others has an address of this machine instead: to the target,
+/// the client would be one of us.
+pub(super) fn can_be_client(ip: IpAddr) -> bool {
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast
 }
 
 const GREETING: &[u8] = b"PROXY ";

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use proptest::{collection::vec, prelude::*};
 
-use super::*;
+use super::{decode::can_be_client, *};
 
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -181,7 +181,6 @@ fn binary_headers_that_do_not_count() {
     );
     let cut = [V4_ENDS, &[0x02, 0, 9, b'a']].concat();
     let no_text = [V4_ENDS, &[0x02, 0, 1, 0xff]].concat();
-    let long_id = [V4_ENDS, &[0x05, 0, 129], &[b'x'; 129]].concat();
     let rows: &[(Vec<u8>, &'static str)] = &[
         (binary(0x11, 0x11, V4_ENDS), command),
         (binary(0x22, 0x11, V4_ENDS), command),
@@ -193,10 +192,6 @@ fn binary_headers_that_do_not_count() {
         (binary(0x21, 0x12, V4_ENDS), other),
         (binary(0x21, 0x11, &cut), field),
         (binary(0x21, 0x11, &no_text), field),
-        (
-            binary(0x21, 0x11, &long_id),
-            "has a unique id of more than 128 bytes",
-        ),
     ];
     for (header, why) in rows {
         assert_eq!(
@@ -205,6 +200,38 @@ fn binary_headers_that_do_not_count() {
             "{:?}",
             &header[12..]
         );
+    }
+}
+
+#[test]
+fn nobody_comes_from_no_address_from_all_of_them_or_from_a_group() {
+    let nobody = HeaderError::Malformed("has a source that no client has");
+    for ip in [
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::",
+        "ff02::1",
+        "::ffff:0.0.0.0",
+        "::ffff:239.1.2.3",
+    ] {
+        let (keyword, destination) = if ip.contains(':') {
+            ("TCP6", "2001:db8::2")
+        } else {
+            ("TCP4", "198.51.100.2")
+        };
+        let line = format!("PROXY {keyword} {ip} {destination} 56324 443\r\n");
+        assert_eq!(refused(line.as_bytes()), nobody, "{line:?}");
+        let header = encode(
+            Version::V2,
+            Transport::Stream,
+            ends(
+                &SocketAddr::new(ip.parse().unwrap(), 1).to_string(),
+                "[2001:db8::2]:443",
+            ),
+            &Fields::default(),
+        );
+        assert_eq!(refused(&header), nobody, "{ip}");
     }
 }
 
@@ -271,21 +298,24 @@ fn ends_of_two_families_are_written_as_one() {
 }
 
 #[test]
-fn fields_that_do_not_fit_any_more_are_left_out() {
-    let fields = Fields {
-        alpn: Some(vec![b'x'; 65_500]),
-        ..Fields::default()
-    };
-    let v4 = encode(
-        Version::V2,
-        Transport::Stream,
-        ends("192.0.2.1:1", "192.0.2.2:2"),
-        &fields,
-    );
-    assert_eq!(decoded(&v4).1, fields);
+fn the_longest_fields_count_and_fit_into_a_header_for_a_target() {
+    let field =
+        |kind: u8, len: u16| [&[kind][..], &len.to_be_bytes(), &vec![b'x'; len.into()]].concat();
+    let longest = [(0x01, 255), (0x02, 255), (0x05, 128), (0x20, 4093)];
+    let fields = longest.map(|(kind, len)| field(kind, len)).concat();
+    let header = binary(0x21, 0x11, &[V4_ENDS, &fields].concat());
+    let (_, fields, _) = decoded(&header);
     let mixed = ends("192.0.2.1:1", "[2001:db8::2]:2");
-    let v6 = encode(Version::V2, Transport::Stream, mixed, &fields);
-    assert_eq!(decoded(&v6), (Some(mixed), Fields::default(), 52));
+    let sent = encode(Version::V2, Transport::Stream, mixed, &fields);
+    assert_eq!(decoded(&sent), (Some(mixed), fields, sent.len()));
+    for (kind, len) in longest {
+        let longer = [V4_ENDS, &field(kind, len + 1)].concat();
+        let error = refused(&binary(0x21, 0x11, &longer));
+        assert!(
+            error.to_string().contains("of more than"),
+            "{kind}: {error}"
+        );
+    }
 }
 
 #[test]
@@ -304,19 +334,19 @@ fn a_unique_id_is_shown_as_what_it_is() {
 }
 
 fn any_ends() -> impl Strategy<Value = Ends> {
-    any::<(SocketAddr, SocketAddr)>().prop_map(|(source, destination)| {
-        let canonical = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
-        Ends {
-            source: canonical(source),
-            destination: canonical(destination),
-        }
+    let address =
+        || any::<SocketAddr>().prop_map(|a| SocketAddr::new(a.ip().to_canonical(), a.port()));
+    let client = address().prop_filter("a client's", |client| can_be_client(client.ip()));
+    (client, address()).prop_map(|(source, destination)| Ends {
+        source,
+        destination,
     })
 }
 
 fn any_fields() -> impl Strategy<Value = Fields> {
     let id = proptest::option::of(vec(any::<u8>(), 0..=128));
     let alpn = proptest::option::of(vec(any::<u8>(), 0..20));
-    (id, alpn, any::<Option<String>>()).prop_map(|(unique_id, alpn, authority)| Fields {
+    (id, alpn, proptest::option::of(".{0,60}")).prop_map(|(unique_id, alpn, authority)| Fields {
         unique_id,
         authority,
         alpn,

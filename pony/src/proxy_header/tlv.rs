@@ -1,6 +1,6 @@
 //! The fields of a header of version 2 that are kept: for the logs, and for the target.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 use crc::{CRC_32_ISCSI, Crc};
 use proxy_header::{SslInfo, Tlv, Tlvs};
@@ -9,15 +9,18 @@ use super::HeaderError;
 
 /// The fields that mean the same to whoever comes next. Others concern the front end and its
 /// connection to us alone.
+///
+/// What a client has chosen may be among them, and they are kept as long as a session lives: each has
+/// a length that it cannot have more than.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Fields {
     /// The name of the connection, at most 128 bytes (section 2.2.5), whatever they are.
     pub unique_id: Option<Vec<u8>>,
-    /// The host name that the client asked for, as in the SNI of TLS.
+    /// The host name that the client asked for, as in the SNI of TLS. At most 255 bytes.
     pub authority: Option<String>,
-    /// The protocol that was agreed on within TLS.
+    /// The protocol that was agreed on within TLS. At most 255 bytes.
     pub alpn: Option<Vec<u8>>,
-    /// What the front end knows of the client's TLS.
+    /// What the front end knows of the client's TLS. At most 4 KiB.
     pub tls: Option<SslInfo<'static>>,
 }
 
@@ -39,11 +42,14 @@ impl Fields {
         let mut fields = Self::default();
         for tlv in tlvs {
             match tlv.map_err(|_shapeless| FORM)? {
-                Tlv::UniqueId(id) if id.len() > LONGEST_ID => return Err(LENGTH_OF_ID),
-                Tlv::UniqueId(id) => fields.unique_id = Some(id.into_owned()),
-                Tlv::Authority(name) => fields.authority = Some(name.into_owned()),
-                Tlv::Alpn(name) => fields.alpn = Some(name.into_owned()),
-                Tlv::Ssl(info) => fields.tls = Some(info.into_owned()),
+                Tlv::UniqueId(id) => fields.unique_id = Some(within(id, LONGEST_ID, LENGTH_OF_ID)?),
+                Tlv::Authority(name) => {
+                    fields.authority = Some(within(name, LONGEST_NAME, LENGTH_OF_AUTHORITY)?);
+                }
+                Tlv::Alpn(name) => {
+                    fields.alpn = Some(within(name, LONGEST_NAME, LENGTH_OF_ALPN)?);
+                }
+                Tlv::Ssl(info) => fields.tls = Some(within_tls(info)?),
                 _ => {}
             }
         }
@@ -59,6 +65,26 @@ impl Fields {
         let alpn = self.alpn.as_deref().map(|name| Tlv::Alpn(name.into()));
         let tls = self.tls.clone().map(Tlv::Ssl);
         [alpn, authority, id, tls].into_iter().flatten()
+    }
+}
+
+/// The value as our own, if it is not longer than `most`.
+fn within<T>(value: Cow<'_, T>, most: usize, error: HeaderError) -> Result<T::Owned, HeaderError>
+where
+    T: ToOwned + AsRef<[u8]> + ?Sized,
+{
+    let len = AsRef::<[u8]>::as_ref(&*value).len();
+    (len <= most).then(|| value.into_owned()).ok_or(error)
+}
+
+/// Like [`within`], for a field that consists of others.
+fn within_tls(info: SslInfo<'_>) -> Result<SslInfo<'static>, HeaderError> {
+    let mut written = Vec::new();
+    let field = Tlv::Ssl(info.into_owned());
+    field.encode(&mut written);
+    match field {
+        Tlv::Ssl(info) if written.len() <= LONGEST_TLS => Ok(info),
+        _ => Err(LENGTH_OF_TLS),
     }
 }
 
@@ -92,6 +118,14 @@ fn checksum(header: &[u8], tlvs: usize) -> Option<(usize, u32)> {
 /// `PP2_TYPE_CRC32C`
 const CHECKSUM: u8 = 0x03;
 const LONGEST_ID: usize = 128;
+/// Of a host (RFC 1035, section 2.3.4) and of a protocol (RFC 7301, section 3.1).
+const LONGEST_NAME: usize = 255;
+/// A certificate's name, and the names of a few algorithms.
+const LONGEST_TLS: usize = 4096;
 
 const FORM: HeaderError = HeaderError::Malformed("has a field that is longer than the header");
 const LENGTH_OF_ID: HeaderError = HeaderError::Malformed("has a unique id of more than 128 bytes");
+const LENGTH_OF_AUTHORITY: HeaderError =
+    HeaderError::Malformed("has an authority of more than 255 bytes");
+const LENGTH_OF_ALPN: HeaderError = HeaderError::Malformed("has an ALPN of more than 255 bytes");
+const LENGTH_OF_TLS: HeaderError = HeaderError::Malformed("has TLS fields of more than 4096 bytes");
