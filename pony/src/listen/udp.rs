@@ -4,12 +4,13 @@
 //! at once; whatever takes time, such as opening a session, happens in the session's own task.
 
 mod session;
+mod silence;
 mod socket;
 mod table;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use pony_common::reason::Reason;
+use pony_common::{reason::Reason, time::Nanos};
 use tokio::{select, task::coop::consume_budget, time::sleep};
 
 pub use self::socket::{ListenSocket, Reach};
@@ -101,14 +102,49 @@ impl Receiver {
         self.open(key, introduction, datagram);
     }
 
-    /// Takes a datagram of a front end: with a header, or, where only the first one has one, of a
-    /// session that is open. There no header is looked for: it could be the client's own.
+    /// Takes a datagram of a front end, with a header unless only the first one of a session has one.
     fn take_introduced(&self, front_ends: &FrontEnds, sender: SocketAddr, datagram: &Datagram<'_>) {
         let own = Key::own(sender, self.socket.at(datagram));
-        let is_first_only = front_ends.rules.udp == UdpHeader::First;
-        if is_first_only && let Some(session) = self.session(own) {
+        match front_ends.rules.udp {
+            UdpHeader::Each => self.introduce(front_ends, own, datagram),
+            UdpHeader::First => self.take_once_introduced(front_ends, own, datagram),
+        }
+    }
+
+    /// Takes a datagram of what is one session of a front end, open or not. Only in its first one a
+    /// header is looked for: in another it could be the client's own.
+    fn take_once_introduced(&self, front_ends: &FrontEnds, own: Key, datagram: &Datagram<'_>) {
+        let now = sys::now();
+        let quiet = Nanos::from_duration(self.service.config.udp.session_timeout);
+        let session = self.table.touch(own, now);
+        let is_over = match &session {
+            // It ends in a moment.
+            Some(session) => session.is_banned(),
+            None => self.table.silence.holds(own, now, quiet),
+        };
+        if is_over {
+            let (result, why) = (
+                HeaderResult::Ended,
+                "its client was refused, or it has ended early",
+            );
+            return self
+                .service
+                .recorder
+                .header_refused(own.client, result, &why);
+        }
+        if let Some(session) = session {
             return session.take(datagram);
         }
+        self.introduce(front_ends, own, datagram);
+        if self.table.touch(own, now).is_none() {
+            self.table.silence.begin(own, now, quiet);
+        }
+    }
+
+    /// Takes a datagram with a header, or, where none is needed, without one. `own` is the key of those
+    /// for whom the front end speaks itself.
+    fn introduce(&self, front_ends: &FrontEnds, own: Key, datagram: &Datagram<'_>) {
+        let sender = own.client;
         let Some((introduction, len)) = self.introduction(front_ends, sender, datagram) else {
             return;
         };
@@ -119,18 +155,17 @@ impl Receiver {
         let Some(introduction) = introduction else {
             return self.take_own(sender, &datagram);
         };
-        let key = if is_first_only {
-            own
-        } else {
-            let Origin {
-                client,
-                destination,
-            } = introduction.origin;
-            Key {
+        let Origin {
+            client,
+            destination,
+        } = introduction.origin;
+        let key = match front_ends.rules.udp {
+            UdpHeader::First => own,
+            UdpHeader::Each => Key {
                 client,
                 through: Some((sender.ip(), destination)),
                 ..own
-            }
+            },
         };
         match self.session(key) {
             Some(session) => session.take(&datagram),

@@ -181,6 +181,7 @@ impl Recorder {
                 (Protocol::Udp, HeaderResult::Destination) => {
                     "Packet dropped: destination not allowed"
                 }
+                (_, HeaderResult::Ended) => "Packet dropped: its session is over",
                 (Protocol::Tcp, _) => "Connection closed: no valid PROXY header",
                 (Protocol::Udp, _) => "Packet dropped: no valid PROXY header",
             };

@@ -5,7 +5,6 @@ use std::{
     net::SocketAddr,
     ptr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -13,11 +12,15 @@ use pony_common::time::Nanos;
 use tokio::{net::UdpSocket, select, time::sleep};
 
 use super::{
-    super::{front_end::Introduction, service::Service},
+    super::{
+        front_end::{Introduction, Peer},
+        service::Service,
+    },
     socket::{ClientPath, Datagram},
     table::{Key, Table},
 };
 use crate::{
+    config::UdpHeader,
     observe::{ErrorKind, FlowRecord},
     policy::Permit,
     proxy_header::Transport,
@@ -124,6 +127,10 @@ impl Session {
                 error.to_string()
             }),
         };
+        if error.is_some() && self.is_introduced_once() {
+            // Before the next datagram could be taken for the first one of another session.
+            self.table.silence.begin(self.key, sys::now(), self.quiet());
+        }
         self.table.remove_if(self.key, |it| it.is(&self));
         self.discard_waiting();
         self.record.close(error);
@@ -194,21 +201,32 @@ impl Session {
         }
     }
 
+    /// Whether it is a front end's, which says only once for whom it is.
+    fn is_introduced_once(&self) -> bool {
+        let front_ends = self.service.front_ends.as_ref();
+        front_ends.is_some_and(|front_ends| {
+            let is_front_end = front_ends.judge(self.key.client.ip()) == Peer::FrontEnd;
+            is_front_end && front_ends.rules.udp == UdpHeader::First
+        })
+    }
+
+    /// How long nothing goes either way before it ends.
+    fn quiet(&self) -> Nanos {
+        Nanos::from_duration(self.service.config.udp.session_timeout)
+    }
+
     /// The client may have another session by now.
     fn is(&self, other: &Self) -> bool {
         ptr::eq(self, other)
     }
 
     fn expiry(&self, stopping: bool) -> Nanos {
-        let timeout = self.service.config.udp.session_timeout;
         let quiet = if stopping {
-            timeout.min(QUIET_WHILE_STOPPING)
+            self.quiet().min(QUIET_WHILE_STOPPING)
         } else {
-            timeout
+            self.quiet()
         };
-        self.activity
-            .at()
-            .saturating_add(Nanos::from_duration(quiet))
+        self.activity.at().saturating_add(quiet)
     }
 
     fn discard_waiting(&self) {
@@ -228,4 +246,4 @@ impl Session {
 const MOST_WAITING: usize = 64;
 
 /// A session has no end of its own; while the daemon stops, this long without a datagram is one.
-const QUIET_WHILE_STOPPING: Duration = Duration::from_secs(2);
+const QUIET_WHILE_STOPPING: Nanos = Nanos::from_millis(2_000);

@@ -15,7 +15,7 @@ use std::{
 use pony_common::time::Nanos;
 use tokio::sync::Notify;
 
-use super::session::Session;
+use super::{session::Session, silence::Silence};
 
 /// What the datagrams of one session have in common.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -47,6 +47,8 @@ pub(super) struct Table {
     emptied: Notify,
     /// Bytes that wait in all sessions for their targets' sockets.
     waiting_bytes: AtomicUsize,
+    /// Of front ends that introduce a client once.
+    pub(super) silence: Silence,
 }
 
 impl Table {

@@ -29,11 +29,13 @@ pub enum HeaderResult {
     Closed,
     /// It names a destination that is not allowed.
     Destination,
+    /// It was not looked for: the datagram belongs to a session that was refused or has ended early.
+    Ended,
 }
 
 impl HeaderResult {
     /// Every result, in the order of their values.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::V1,
         Self::V2,
         Self::Own,
@@ -44,6 +46,7 @@ impl HeaderResult {
         Self::Timeout,
         Self::Closed,
         Self::Destination,
+        Self::Ended,
     ];
 
     /// The metric label.
@@ -59,6 +62,7 @@ impl HeaderResult {
             Self::Timeout => "timeout",
             Self::Closed => "closed",
             Self::Destination => "destination",
+            Self::Ended => "ended",
         }
     }
 }

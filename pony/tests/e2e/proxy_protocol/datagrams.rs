@@ -4,7 +4,7 @@ use std::{fmt::Display, net::UdpSocket};
 
 use super::{ENDS, LINE, SIGNATURE, binary};
 use crate::harness::{
-    Entry, Pony,
+    Entry, Launch, Pony,
     peers::{
         closed_port, expect_datagram, ping_udp, udp, udp_client, udp_echo_target, udp_listener,
     },
@@ -149,8 +149,6 @@ fn where_only_the_first_datagram_has_a_header_a_later_one_is_payload() {
     let block = format!("{REQUIRED}, udp_header: first");
     let pony = Pony::start(&listener(address, &block));
     let front_end = udp_client(pony.address("udp"));
-    front_end.send(b"too early").unwrap();
-    wait_eq(1, || pony.datagram_headers("missing"));
     front_end.send(&of(7, 53, b"one")).unwrap();
     let source = expect_datagram(&target, b"one");
     // A client must not be able to say that it is another.
@@ -165,6 +163,64 @@ fn where_only_the_first_datagram_has_a_header_a_later_one_is_payload() {
     let opened = pony.events("open");
     assert_eq!(opened[0]["source_ip"], "192.0.2.7", "{opened:?}");
 }
+
+/// Only the first datagram of a session is the front end's word.
+#[test]
+fn a_client_that_was_refused_cannot_come_as_another_with_its_second_datagram() {
+    let (target, address) = udp_listener();
+    for accept in ["required", "optional"] {
+        let block = format!("accept: {accept}, trusted: [127.0.0.1], udp_header: first");
+        let entry = listener(address, &block).with("denylist: [192.0.2.7]");
+        let pony = Pony::start(&entry);
+        let of_unknown = [SIGNATURE, b"no header"].concat();
+        for first in [of(7, 53, b"one"), of_unknown] {
+            let front_end = udp_client(pony.address("udp"));
+            let ended = pony.datagram_headers("ended");
+            for datagram in [&first, &of(8, 53, b"forged"), &b"plain".to_vec()] {
+                front_end.send(datagram).unwrap();
+            }
+            wait_eq(ended + 2, || pony.datagram_headers("ended"));
+        }
+        let other = udp_client(pony.address("udp"));
+        other.send(&of(8, 53, b"another session")).unwrap();
+        expect_datagram(&target, b"another session");
+    }
+}
+
+#[test]
+fn a_client_that_was_banned_cannot_come_as_another_with_its_next_datagram() {
+    let (target, address) = udp_listener();
+    let block = format!("{REQUIRED}, udp_header: first");
+    let pony = Launch::new(&listener(address, &block)).control().start();
+    let front_end = udp_client(pony.address("udp"));
+    front_end.send(&of(7, 53, b"one")).unwrap();
+    expect_datagram(&target, b"one");
+    assert_eq!(pony.ask(&["ban", "192.0.2.7"]).code, 0);
+    front_end.send(&of(8, 53, b"forged")).unwrap();
+    wait_eq(1, || pony.datagram_headers("ended"));
+    pony.closes_with("banned");
+    front_end.send(&of(8, 53, b"forged")).unwrap();
+    wait_eq(2, || pony.datagram_headers("ended"));
+    wait_eq(0, || pony.active("udp"));
+}
+
+#[test]
+fn a_front_ends_port_that_was_quiet_for_long_enough_is_heard_again() {
+    let (target, address) = udp_listener();
+    let block = format!("{REQUIRED}, udp_header: first");
+    let pony = Pony::start(&listener(address, &block).with("udp: { session_timeout: 50ms }"));
+    let front_end = udp_client(pony.address("udp"));
+    front_end.send(b"too early").unwrap();
+    wait_eq(1, || pony.datagram_headers("missing"));
+    target.set_read_timeout(Some(HEARD_AGAIN)).unwrap();
+    wait_until("a session", || {
+        front_end.send(&of(7, 53, b"one")).unwrap();
+        target.recv(&mut [0; 10]).is_ok()
+    });
+}
+
+/// More than the time of a session.
+const HEARD_AGAIN: std::time::Duration = std::time::Duration::from_millis(200);
 
 #[test]
 fn where_headers_are_optional_a_datagram_without_one_is_its_senders() {
