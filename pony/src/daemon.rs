@@ -9,6 +9,7 @@ mod controlling;
 mod guarding;
 mod laning;
 mod returning;
+mod scraping;
 mod steering;
 mod workers;
 
@@ -23,7 +24,6 @@ use tokio::{
     net::TcpListener,
     select,
     sync::Notify,
-    task::JoinHandle,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,7 @@ use self::{
     controlling::Controlling,
     guarding::Guarding,
     laning::{Board, Laning},
+    scraping::{Endpoint, Scraping},
     workers::Workers,
 };
 
@@ -44,10 +45,10 @@ use crate::{
         ports::{Ports, PortsError},
     },
     listen::{
-        BindError, FrontEnds, Gates, ListenSocket, Place, Reach, Service, bind_tcp, bind_tcp_group,
-        bind_udp, serve_tcp, serve_udp,
+        BindError, FrontEnds, Gates, ListenSocket, Place, Reach, Service, bind_tcp_group, bind_udp,
+        serve_tcp, serve_udp,
     },
-    observe::{self, Health, Log, Metrics, MetricsError, Recorder},
+    observe::{Health, Log, Metrics, MetricsError, Recorder},
     policy::{BanList, Policy},
     relay::{Memory, Whims},
     sys,
@@ -115,7 +116,7 @@ pub struct Daemon {
     guarding: Option<Guarding>,
     addresses: Vec<SocketAddr>,
     metrics_address: Option<SocketAddr>,
-    metrics_server: Option<MetricsServer>,
+    scraping: Option<Scraping>,
     controlling: Option<Controlling>,
     workers: Workers,
     _laning: Laning,
@@ -123,11 +124,6 @@ pub struct Daemon {
     routes: Option<Routes>,
     _ports: Option<Ports>,
     shutdown_timeout: Duration,
-}
-
-struct MetricsServer {
-    stop: CancellationToken,
-    task: JoinHandle<()>,
 }
 
 /// A bound listener whose loop does not run yet.
@@ -156,14 +152,12 @@ impl Daemon {
             .map(|listener| Arc::clone(&listener.name));
         let health = Arc::new(Health::new(names));
 
-        let metrics_socket = config.metrics.as_ref().map(bind_metrics).transpose()?;
+        let endpoint = config.metrics.as_ref().map(Endpoint::bind).transpose()?;
         let control = admin::bind(&config.admin, &config.server.name)?;
         let workers = Workers::start(config.server.threads).map_err(StartError::Threads)?;
         steering::warn_of_neighbours(&config.listeners);
         let bound = shared.bind_all(config.listeners, &workers)?;
-        let metrics_address = metrics_socket
-            .as_ref()
-            .and_then(|(socket, _)| socket.local_addr().ok());
+        let metrics_address = endpoint.as_ref().and_then(Endpoint::address);
         let sk_ports = steering::start(&bound, metrics_address)?;
         let Shared {
             freed, bans, gates, ..
@@ -180,9 +174,8 @@ impl Daemon {
         });
         metrics.count_bans_with(move || bans.len(sys::now()));
 
-        let metrics_server = metrics_socket.map(|(socket, path)| {
-            MetricsServer::start(socket, path, metrics.clone(), Arc::clone(&health))
-        });
+        let scraping = endpoint
+            .map(|endpoint| Scraping::start(endpoint, metrics.clone(), Arc::clone(&health)));
         metrics.set_config_loaded(SystemTime::now());
         let addresses = bound.iter().map(|bound| bound.address).collect();
         tokio::spawn(keep_house(
@@ -199,7 +192,7 @@ impl Daemon {
             guarding,
             addresses,
             metrics_address,
-            metrics_server,
+            scraping,
             controlling,
             workers,
             _laning: laning,
@@ -249,27 +242,10 @@ impl Daemon {
             guarding.stop().await;
         }
         drop(self.workers);
-        if let Some(server) = self.metrics_server {
-            server.stop().await;
+        if let Some(scraping) = self.scraping {
+            scraping.stop().await;
         }
         info!("PacketPony stopped gracefully");
-    }
-}
-
-impl MetricsServer {
-    fn start(socket: TcpListener, path: String, metrics: Metrics, health: Arc<Health>) -> Self {
-        if let Ok(address) = socket.local_addr() {
-            info!(%address, path, "Prometheus metrics server started");
-        }
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(observe::serve(socket, path, metrics, health, stop.clone()));
-        Self { stop, task }
-    }
-
-    async fn stop(self) {
-        self.stop.cancel();
-        // A scraper that does not take its answer is not waited for.
-        drop(timeout(CUT_TIME, self.task).await);
     }
 }
 
@@ -464,17 +440,6 @@ fn open_socket(
             let socket = ListenSocket::new(socket, Reach::of(config)).map_err(socket_error)?;
             Ok((BoundSocket::Udp(socket), address))
         }
-    }
-}
-
-fn bind_metrics(config: &config::MetricsEndpoint) -> Result<(TcpListener, String), StartError> {
-    let what = "metrics.prometheus".to_owned();
-    match bind_tcp((&config.listen).into()) {
-        Err(source) => Err(StartError::Bind { what, source }),
-        Ok(socket) => match TcpListener::from_std(socket) {
-            Err(source) => Err(StartError::Socket { what, source }),
-            Ok(socket) => Ok((socket, config.path.clone())),
-        },
     }
 }
 
