@@ -37,6 +37,7 @@ pub(super) fn main(options: &Options) -> ExitCode {
     let mut findings = Vec::new();
     findings.extend(guard(&config));
     findings.extend(lanes(&config.listeners));
+    findings.extend(ranges(&config.listeners));
     for listener in &config.listeners {
         source::examine(listener, &config.server.name, &mut findings);
     }
@@ -81,6 +82,20 @@ fn lanes(listeners: &[Listener]) -> Option<Finding> {
         Err(error) => Finding::Missing(
             format!("sockmap lane: {}", error.explain()),
             vec!["or write `tcp: { lane: splice }` for each listener: without it flows are spliced and copied anyway".to_owned()],
+        ),
+    })
+}
+
+fn ranges(listeners: &[Listener]) -> Option<Finding> {
+    let listener = listeners.iter().find(|listener| listener.span.is_some())?;
+    let name = &listener.name;
+    Some(match kernel::ports::try_out() {
+        Ok(()) => Finding::Ok(format!(
+            "listener {name}: the kernel brings its many ports here"
+        )),
+        Err(error) => Finding::Missing(
+            format!("listener {name}: {}", error.explain()),
+            vec!["or write one address and port".to_owned()],
         ),
     })
 }

@@ -36,12 +36,7 @@ fn a_target_on_loopback_sees_each_client_itself() {
     tell_who_asks(&lab.proxy, NEAR);
     be_strict(&lab.proxy);
     let _pony = lab.start(Launch::new(&near_tcp()).and(&near_udp()));
-    for proxy in PROXIES {
-        let stream = lab.client.enter(|| connect(at(proxy, 7000)));
-        assert_eq!(seen(&stream), stream.local_addr().unwrap());
-        let socket = lab.client.enter(|| connected_udp(at(proxy, 7000)));
-        assert_eq!(seen_udp(&socket), socket.local_addr().unwrap());
-    }
+    expect_each_client_itself(&lab);
 }
 
 #[test]
@@ -64,12 +59,7 @@ fn a_target_on_another_machine_sees_each_client_itself_where_its_answers_are_rou
     let target = format!("{TARGET_V4}:7");
     let launch = Launch::new(&entry(tcp("tcp", 7000, &target)));
     let _pony = lab.start(launch.and(&entry(udp("udp", 7000, &target))));
-    for proxy in PROXIES {
-        let stream = lab.client.enter(|| connect(at(proxy, 7000)));
-        assert_eq!(seen(&stream), stream.local_addr().unwrap());
-        let socket = lab.client.enter(|| connected_udp(at(proxy, 7000)));
-        assert_eq!(seen_udp(&socket), socket.local_addr().unwrap());
-    }
+    expect_each_client_itself(&lab);
 }
 
 #[test]
@@ -159,6 +149,17 @@ fn at(host: &str, port: u16) -> SocketAddr {
 /// Has the kernel look where answers to a packet's source would go, as many machines do.
 fn be_strict(namespace: &Namespace) {
     namespace.enter(|| fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "1").unwrap());
+}
+
+/// Both families and both protocols, on port 7000.
+#[track_caller]
+fn expect_each_client_itself(lab: &Lab) {
+    for proxy in PROXIES {
+        let stream = lab.client.enter(|| connect(at(proxy, 7000)));
+        assert_eq!(seen(&stream), stream.local_addr().unwrap());
+        let socket = lab.client.enter(|| connected_udp(at(proxy, 7000)));
+        assert_eq!(seen_udp(&socket), socket.local_addr().unwrap());
+    }
 }
 
 /// Tells everybody on port 7 of these addresses where they are seen to come from.

@@ -1,6 +1,8 @@
 //! `pony doctor` names what is missing, and its commands mend it.
 
-use super::{NEAR, PROXIES, at, connected_udp, near_tcp, near_udp, seen, seen_udp, tell_who_asks};
+use super::{
+    NEAR, PROXIES, at, expect_each_client_itself, near_tcp, near_udp, seen, tell_who_asks,
+};
 use crate::{
     harness::{Entry, Finished, Launch, peers::connect},
     lab::{Lab, TARGET_V4, TARGET_V6, tcp},
@@ -54,12 +56,7 @@ fn its_commands_bring_the_answers_of_targets_on_loopback_back() {
     );
 
     let _pony = lab.start(Launch::new(&entries[0]).and(&entries[1]));
-    for proxy in PROXIES {
-        let stream = lab.client.enter(|| connect(at(proxy, 7000)));
-        assert_eq!(seen(&stream), stream.local_addr().unwrap());
-        let socket = lab.client.enter(|| connected_udp(at(proxy, 7000)));
-        assert_eq!(seen_udp(&socket), socket.local_addr().unwrap());
-    }
+    expect_each_client_itself(&lab);
 }
 
 #[test]
@@ -117,7 +114,8 @@ fn what_the_daemon_does_itself_is_not_missing_unless_somebody_undid_it() {
 #[test]
 fn what_an_ordinary_user_may_not_do_is_missing() {
     let Some(lab) = Lab::new() else { return };
-    let launch = launch(&[&near_tcp()]).guard("auto").by_nobody();
+    let many = tcp("many", 0, "127.0.0.1:7").listen("0.0.0.0:7100-7101");
+    let launch = launch(&[&near_tcp(), &many]).guard("auto").by_nobody();
     let ill = lab.proxy.enter(|| launch.finish());
     ill.expect(
         1,
@@ -125,6 +123,7 @@ fn what_an_ordinary_user_may_not_do_is_missing() {
             "missing  guard: not permitted to use BPF",
             "missing  sockmap lane: not permitted to use BPF",
             "missing  listener tcp: preserve_source: ",
+            "missing  listener many: listen_address is more than one address and port, but pony is not",
         ],
     );
 }
@@ -137,4 +136,9 @@ fn a_machine_that_has_everything_is_told_so() {
     well.expect(0, &["ok       guard: ", "ok       sockmap lane: "]);
     let plain = tcp("tcp", 7000, "127.0.0.1:7").lane("splice");
     doctor(&lab, &[&plain]).expect(0, &["nothing special is needed"]);
+    let many = plain.listen("0.0.0.0:7100-7101");
+    doctor(&lab, &[&many]).expect(
+        0,
+        &["ok       listener tcp: the kernel brings its many ports"],
+    );
 }
