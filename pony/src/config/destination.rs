@@ -8,8 +8,10 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
+use super::duration::digits;
 use super::prefix;
 use super::problem::Complaint;
+use super::span;
 
 /// Some addresses, and ports there.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -76,6 +78,10 @@ fn split(text: &str) -> Result<(&str, Option<&str>), Complaint> {
         };
     }
     match text.split_once(':') {
+        Some(("", ports)) if !ports.contains(':') => Err(Complaint::new(
+            "has no address",
+            format!("write \"0.0.0.0/0:{ports}\" or \"[::/0]:{ports}\" for all of a family"),
+        )),
         // More colons are those of an IPv6 address.
         Some((prefix, ports)) if !ports.contains(':') => Ok((prefix, Some(ports))),
         _ => Ok((text, None)),
@@ -84,23 +90,15 @@ fn split(text: &str) -> Result<(&str, Option<&str>), Complaint> {
 
 /// `80` or `8000-9000`
 fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, Complaint> {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let (Some(first), Some(last)) = (port(first), port(last)) else {
-        return Err(Complaint::new("has a port that is none", PORTS));
-    };
-    if first > last {
-        let remedy = format!("write the lower port first: {last}-{first}");
-        return Err(Complaint::new("has a range without ports", remedy));
+    if let Some(ports) = span::range(text) {
+        return ports;
     }
-    Ok(first..=last)
-}
-
-fn port(text: &str) -> Option<u16> {
-    let text = text.trim();
-    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse()
-        .ok()
-        .filter(|port| is_number && ANY_PORT.contains(port))
+    let (number, rest) = digits(text.trim());
+    let port = number.parse().ok().filter(|port| ANY_PORT.contains(port));
+    match port {
+        Some(port) if rest.is_empty() => Ok(port..=port),
+        _ => Err(Complaint::new("has a port that is not one", PORTS)),
+    }
 }
 
 const ANY_PORT: RangeInclusive<u16> = 1..=u16::MAX;
@@ -121,6 +119,7 @@ mod tests {
             ("[2001:db8::/32]:443", "[2001:db8::/32]:443"),
             ("[2001:db8::1]", "2001:db8::1/128"),
             ("2001:db8::/32", "2001:db8::/32"),
+            ("::/0", "::/0"),
             ("[::ffff:10.0.0.0/104]:80", "10.0.0.0/8:80"),
             (" 10.0.0.0/8:1 - 65535 ", "10.0.0.0/8"),
         ];

@@ -54,11 +54,10 @@ impl Span {
 
     /// As a configuration would have it that has the host written out.
     fn host(&self) -> String {
-        match (self.net, self.has_one_host()) {
-            (IpNet::V4(net), true) => net.addr().to_string(),
-            (IpNet::V6(net), true) => format!("[{}]", net.addr()),
-            (IpNet::V4(net), false) => net.to_string(),
-            (IpNet::V6(net), false) => format!("[{net}]"),
+        match self.net {
+            net if self.has_one_host() => Host::Ip(net.addr()).to_string(),
+            IpNet::V4(net) => net.to_string(),
+            IpNet::V6(net) => format!("[{net}]"),
         }
     }
 }
@@ -80,6 +79,15 @@ pub(super) struct Listen {
     /// Where the socket is bound, or one of many places where it could be.
     pub(super) at: HostPort,
     pub(super) span: Option<Span>,
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.span {
+            Some(span) => span.fmt(f),
+            None => self.at.fmt(f),
+        }
+    }
 }
 
 impl Listen {
@@ -143,10 +151,10 @@ impl Listen {
 }
 
 /// The ports of `FIRST-LAST`; `None` for anything else, such as a service's name.
-fn range(port: &str) -> Option<Result<RangeInclusive<u16>, Complaint>> {
+pub(super) fn range(port: &str) -> Option<Result<RangeInclusive<u16>, Complaint>> {
     let (first, last) = port.split_once('-')?;
     let number = |text: &str| {
-        let (number, rest) = digits(text);
+        let (number, rest) = digits(text.trim());
         (!number.is_empty() && rest.is_empty()).then(|| number.parse::<u16>().ok())
     };
     let (first, last) = (number(first)?, number(last)?);
@@ -155,7 +163,7 @@ fn range(port: &str) -> Option<Result<RangeInclusive<u16>, Complaint>> {
         Some((first, last)) if first <= last => Ok(first..=last),
         Some((first, last)) => Err(Complaint::new(
             "has a range of ports that ends before it begins",
-            format!("write {last}-{first}"),
+            format!("write the lower port first: {last}-{first}"),
         )),
         None => Err(Complaint::new("has a port out of range", PORTS)),
     })

@@ -8,6 +8,7 @@ use super::address::{Host, HostPort, parse_host};
 use super::model::Protocol;
 use super::problem::Complaint;
 use super::services::Services;
+use super::span;
 
 /// A target, as it is written.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -37,6 +38,14 @@ impl Target {
         if is_host(text.trim()) {
             let host = parse_host(text.trim(), text)?;
             return Ok(Self { host, port: None });
+        }
+        if let Some((host, port)) = text.trim().rsplit_once(':')
+            && let Some(Ok(_)) = span::range(port)
+        {
+            let remedy = format!(
+                "write \"{host}\": without a port it is the one that the client connected to"
+            );
+            return Err(Complaint::new("has a range of ports", remedy));
         }
         let HostPort { host, port } = HostPort::parse(text, protocol, services)?;
         let shown = match port {
@@ -108,6 +117,7 @@ mod tests {
             ("a b", "neither an address nor a host name", "example.com"),
             ("a:", "no port after the colon", "1 to 65535"),
             ("a:0", "has port 0", "\"a:PORT\""),
+            ("[::1]:80-90", "has a range of ports", "write \"[::1]\":"),
         ];
         for (text, message, remedy) in rows {
             let complaint = read(text).unwrap_err();

@@ -131,12 +131,8 @@ fn is_transparent(section: &Section<'_>) -> bool {
 fn transports(section: &Section<'_>, protocol: Option<Protocol>) -> (Tcp, Udp, SessionLog) {
     let block = |key, of: Protocol, keys| {
         let entry = section.get(key)?;
-        if protocol.is_some_and(|protocol| protocol != of) {
-            let message = format!(
-                "has no effect on a {} listener",
-                if of == Protocol::Tcp { "udp" } else { "tcp" }
-            );
-            entry.warn(Complaint::new(message, "remove it, or change the protocol"));
+        if let Some(protocol) = protocol.filter(|protocol| *protocol != of) {
+            entry.warn(no_effect(protocol));
         }
         entry.section(keys)
     };
@@ -155,6 +151,14 @@ fn transports(section: &Section<'_>, protocol: Option<Protocol>) -> (Tcp, Udp, S
         Some(Protocol::Tcp) | None => tcp_log,
     };
     (tcp, udp, session_log)
+}
+
+/// What is said of a key that is for the other protocol.
+pub(super) fn no_effect(protocol: Protocol) -> Complaint {
+    Complaint::new(
+        format!("has no effect on a {protocol} listener"),
+        "remove it, or change the protocol",
+    )
 }
 
 /// Reads the address of a listening socket.
@@ -197,10 +201,7 @@ fn in_family(
     match listen.at.host {
         Host::Any => Some(listen.all_of(family.wildcard())),
         Host::Ip(ip) if Family::of(ip) != family => {
-            let example = HostPort {
-                host: Host::Ip(family.wildcard()),
-                ..listen.at
-            };
+            let example = listen.all_of(family.wildcard());
             entry.error(Complaint::new(
                 format!("is an IPv{other} address, but the protocol is {protocol}{number}"),
                 format!(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LEAST_TIME, MOST_TIME, access};
+use super::{LEAST_TIME, MOST_TIME, access, listener::no_effect};
 use crate::config::model::{
     AcceptHeaders, Protocol, ProxyProtocol, SendHeaders, SentFields, UdpHeader,
 };
@@ -48,7 +48,7 @@ pub(super) fn check(listener: &Section<'_>, protocol: Protocol) -> Option<ProxyP
     };
     let section = entry.section(KEYS)?;
     let udp_header = udp_header(&section, protocol);
-    let accept = accept(&section, udp_header);
+    let accept = accept(&section, protocol, udp_header);
     let send = send(&section, protocol, udp_header);
     if accept.is_none() && send.is_none() && !section.is_empty() {
         warn_of_nothing(&section);
@@ -61,17 +61,18 @@ fn udp_header(section: &Section<'_>, protocol: Protocol) -> UdpHeader {
         return UdpHeader::Each;
     };
     if protocol == Protocol::Tcp {
-        entry.warn(Complaint::new(
-            "has no effect on a tcp listener",
-            "remove it, or change the protocol",
-        ));
+        entry.warn(no_effect(protocol));
     }
     entry
         .word("a place for headers", UDP_HEADERS)
         .unwrap_or(UdpHeader::Each)
 }
 
-fn accept(section: &Section<'_>, udp_header: UdpHeader) -> Option<AcceptHeaders> {
+fn accept(
+    section: &Section<'_>,
+    protocol: Protocol,
+    udp_header: UdpHeader,
+) -> Option<AcceptHeaders> {
     let accept = section
         .get("accept")
         .and_then(|entry| entry.word("a rule about PROXY headers", ACCEPTS))
@@ -105,6 +106,11 @@ fn accept(section: &Section<'_>, udp_header: UdpHeader) -> Option<AcceptHeaders>
             ));
         }
         _ => {}
+    }
+    if let Some(entry) = section.get("header_timeout")
+        && protocol == Protocol::Udp
+    {
+        entry.warn(no_effect(Protocol::Udp));
     }
     Some(AcceptHeaders {
         trusted: trusted.unwrap_or_default(),

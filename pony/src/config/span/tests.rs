@@ -70,7 +70,7 @@ fn what_can_be_said_as_an_address_is_one() {
 #[test]
 fn what_is_wrong_is_said_with_a_remedy() {
     let rows = [
-        (":2000-1000", "ends before it begins", "write 1000-2000"),
+        (":2000-1000", "ends before it begins", "first: 1000-2000"),
         (":0-10", "out of range", "1 to 65535"),
         (":1-65536", "out of range", "1 to 65535"),
         ("192.0.2.0/24:0", "port 0", "1 to 65535"),
