@@ -11,6 +11,8 @@ pub struct Destinations {
     allowed: Vec<Destination>,
     /// The listener has its port on every address.
     is_everywhere: bool,
+    /// The port of its socket, where clients come for what others have.
+    transparent_at: Option<u16>,
 }
 
 /// Why a header's destination is not one.
@@ -34,6 +36,7 @@ impl Destinations {
                 Host::Ip(ip) => ip.is_unspecified(),
                 Host::Name(_) => false,
             },
+            transparent_at: listener.transparent.then_some(listener.listen.port),
         })
     }
 
@@ -47,7 +50,8 @@ impl Destinations {
         }
         let is_here =
             destination.ip() == here.ip() || self.is_everywhere && destination.ip().is_loopback();
-        if is_here && destination.port() == here.port() {
+        let can_be_here = self.transparent_at.is_none_or(|port| port == here.port());
+        if is_here && can_be_here && destination.port() == here.port() {
             return Err(DestinationError::Itself(origin));
         }
         Ok(())
@@ -68,6 +72,7 @@ mod tests {
         let of = |is_everywhere| Destinations {
             allowed: allowed.clone(),
             is_everywhere,
+            transparent_at: None,
         };
         let [here, client] = ["192.0.2.1:80", "192.0.2.9:1000"].map(|text| text.parse().unwrap());
         let rows = [
@@ -97,5 +102,28 @@ mod tests {
                 assert!(said.contains(expected), "{destination}: {said}");
             }
         }
+    }
+
+    /// A firewall's rule has sent the client here that came for the target, and does not send us.
+    #[test]
+    fn who_came_for_a_target_through_a_transparent_listener_may_go_there() {
+        let destinations = Destinations {
+            allowed: vec![Destination {
+                net: "192.0.2.0/24".parse().unwrap(),
+                ports: 1..=65535,
+            }],
+            is_everywhere: true,
+            transparent_at: Some(25577),
+        };
+        let check = |there: &str| {
+            let there = there.parse().unwrap();
+            let origin = Origin {
+                client: "198.51.100.7:1000".parse().unwrap(),
+                destination: there,
+            };
+            destinations.check(origin, there)
+        };
+        check("192.0.2.1:80").unwrap();
+        check("192.0.2.1:25577").unwrap_err();
     }
 }

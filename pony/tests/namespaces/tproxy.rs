@@ -1,12 +1,14 @@
 //! Clients of other addresses than ours, whom a firewall's TPROXY rule sends here.
 
+use std::{io::Write as _, net::TcpListener};
+
 use crate::{
     harness::{
         Entry, Launch,
-        peers::{connect, expect_datagram, ping},
+        peers::{accept, connect, expect_bytes, expect_datagram, ping},
         wait_eq,
     },
-    lab::Lab,
+    lab::{Lab, TARGET_V4},
     ports::{at, client, tcp, udp},
     servers, tools,
 };
@@ -70,6 +72,30 @@ fn the_listener_may_be_on_loopback_alone() {
             format!("PING-{port}").as_bytes(),
         );
     }
+}
+
+/// go-mmproxy does it too: what the load balancer came for is what the header names.
+#[test]
+fn a_client_whose_header_names_what_it_came_for_reaches_that() {
+    let Some(lab) = Lab::new() else { return };
+    redirect(&lab, "");
+    lab.target.ip("addr add 203.0.113.9/32 dev lo\n");
+    lab.proxy
+        .ip(&format!("route add 203.0.113.9 via {TARGET_V4}\n"));
+    let target = lab
+        .target
+        .enter(|| TcpListener::bind("203.0.113.9:10000").unwrap());
+    let entry = tcp()
+        .listen("[::]:25577")
+        .with("transparent: true, dynamic_destination: true")
+        .with("allowed_destinations: [203.0.113.0/24]")
+        .with("proxy_protocol: { accept: required, trusted: [192.0.2.0/24] }");
+    let _pony = lab.start(Launch::new(&entry));
+    let to = at("203.0.113.9:10000");
+    let mut front_end = lab.client.enter(|| connect(to));
+    let line = "PROXY TCP4 198.51.100.7 203.0.113.9 1000 10000\r\n";
+    write!(front_end, "{line}payload").unwrap();
+    expect_bytes(&accept(&target), b"payload");
 }
 
 #[test]
