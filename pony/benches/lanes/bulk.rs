@@ -24,10 +24,15 @@ pub(crate) fn upload_many(ends: Ends, time: Duration) -> io::Result<Outcome> {
     upload(ends, time, FLOWS)
 }
 
+/// The same, over so many that each has its share of little.
+pub(crate) fn upload_very_many(ends: Ends, time: Duration) -> io::Result<Outcome> {
+    upload(ends, time, FLOWS_VERY_MANY)
+}
+
 /// From the target to a client.
 pub(crate) fn download(ends: Ends, time: Duration) -> io::Result<Outcome> {
     let start = Instant::now();
-    let mut stream = connect(ends.source)?;
+    let mut stream = connect(ends, ends.source)?;
     let mut buffer = vec![0; CHUNK];
     let mut total = 0;
     let mut is_over = false;
@@ -55,7 +60,7 @@ pub(crate) fn download(ends: Ends, time: Duration) -> io::Result<Outcome> {
 fn upload(ends: Ends, time: Duration, flows: usize) -> io::Result<Outcome> {
     let start = Instant::now();
     let total = thread::scope(|scope| {
-        let flow = || send(ends.sink, start + time);
+        let flow = || send(ends, start + time);
         let threads: Vec<_> = (0..flows).map(|_| scope.spawn(flow)).collect();
         let sent = threads.into_iter().map(|thread| thread.join().unwrap());
         sent.sum::<io::Result<u64>>()
@@ -64,8 +69,8 @@ fn upload(ends: Ends, time: Duration, flows: usize) -> io::Result<Outcome> {
 }
 
 /// Returns how many bytes have arrived.
-fn send(sink: SocketAddr, deadline: Instant) -> io::Result<u64> {
-    let mut stream = connect(sink)?;
+fn send(ends: Ends, deadline: Instant) -> io::Result<u64> {
+    let mut stream = connect(ends, ends.sink)?;
     let mut sent = 0;
     while Instant::now() < deadline {
         stream.write_all(chunk())?;
@@ -84,14 +89,16 @@ fn send(sink: SocketAddr, deadline: Instant) -> io::Result<u64> {
     }
 }
 
-fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+/// To one of the ends, with what has to be said first.
+pub(crate) fn connect(ends: Ends, end: SocketAddr) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect_timeout(&end, PATIENCE)?;
+    ends.setting.greet(&mut stream)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     Ok(stream)
 }
 
-fn wrong() -> io::Error {
+pub(crate) fn wrong() -> io::Error {
     io::Error::other("other bytes than were sent")
 }
 
@@ -105,5 +112,6 @@ fn outcome(bytes: u64, time: Duration) -> Outcome {
 }
 
 const FLOWS: usize = 8;
+const FLOWS_VERY_MANY: usize = 50;
 /// A flow that does not move for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(5);

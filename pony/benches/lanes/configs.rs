@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::{cores, place::Ends};
+use crate::{cores, place::Ends, setting::Setting};
 
 /// Half-closed connections work by themselves. It says nothing to anybody: no `log`.
 pub(crate) fn haproxy(fronts: Ends, targets: Ends) -> String {
@@ -12,10 +12,14 @@ pub(crate) fn haproxy(fronts: Ends, targets: Ends) -> String {
          maxconn {FLOWS}\n timeout connect 10s\n timeout client 10m\n timeout server 10m\n",
         cores()
     );
+    let (accept, source) = match fronts.setting {
+        Setting::Direct => ("", ""),
+        Setting::Balanced => (" accept-proxy", " source 0.0.0.0 usesrc client"),
+    };
     for ((name, front), (_, target)) in fronts.all().into_iter().zip(targets.all()) {
         let _infallible = write!(
             text,
-            "listen {name}\n bind {front}\n server target {target}\n"
+            "listen {name}\n bind {front}{accept}\n server target {target}{source}\n"
         );
     }
     text
@@ -32,28 +36,45 @@ pub(crate) fn nginx(fronts: Ends, targets: Ends) -> String {
         3 * FLOWS,
         2 * FLOWS
     );
+    let (accept, source) = match fronts.setting {
+        Setting::Direct => ("", ""),
+        Setting::Balanced => (
+            " proxy_protocol",
+            " proxy_bind $proxy_protocol_addr:$proxy_protocol_port transparent;",
+        ),
+    };
     for ((_, front), (_, target)) in fronts.all().into_iter().zip(targets.all()) {
-        let _infallible = writeln!(text, " server {{ listen {front}; proxy_pass {target}; }}");
+        let _infallible = writeln!(
+            text,
+            " server {{ listen {front}{accept}; proxy_pass {target};{source} }}"
+        );
     }
     text + "}\n"
 }
 
 /// Like `configs/example.yaml`, with every session's start and end logged on standard output, but
-/// without limits and without the guard: what is compared is forwarding.
+/// without limits and without the guard: what is compared is forwarding. Two of one name would not
+/// be let into one network.
 pub(crate) fn pony(fronts: Ends, targets: Ends, lane: Option<&str>) -> String {
-    let tcp = lane.map_or_else(String::new, |lane| format!("    tcp: {{ lane: {lane} }}\n"));
-    let mut text = "server: { name: bench }\n\
-         logging: { stdout: { enabled: true } }\n\
-         metrics: { prometheus: { enabled: true, listen_address: \"127.0.0.1:0\" } }\n\
-         guard: { mode: off }\n\
-         admin: { socket: off }\n\
-         listeners:\n"
-        .to_owned();
+    let mut more = lane.map_or_else(String::new, |lane| format!("    tcp: {{ lane: {lane} }}\n"));
+    if fronts.setting == Setting::Balanced {
+        more += "    proxy_protocol: { accept: required, trusted: [127.0.0.0/8] }\n    \
+                 preserve_source: true\n";
+    }
+    let mut text = format!(
+        "server: {{ name: bench-{} }}\n\
+         logging: {{ stdout: {{ enabled: true }} }}\n\
+         metrics: {{ prometheus: {{ enabled: true, listen_address: \"127.0.0.1:0\" }} }}\n\
+         guard: {{ mode: off }}\n\
+         admin: {{ socket: off }}\n\
+         listeners:\n",
+        fronts.sink.port()
+    );
     for ((name, front), (_, target)) in fronts.all().into_iter().zip(targets.all()) {
         let _infallible = write!(
             text,
             "  - name: {name}\n    protocol: tcp\n    listen_address: {front}\n    \
-             target_address: {target}\n    allowlist: [\"0.0.0.0/0\"]\n{tcp}"
+             target_address: {target}\n    allowlist: [\"0.0.0.0/0\"]\n{more}"
         );
     }
     text

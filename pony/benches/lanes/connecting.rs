@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::TcpStream,
     time::{Duration, Instant},
 };
 
@@ -16,16 +16,16 @@ use crate::{
 /// A few clients at once; the client closes first.
 pub(crate) fn connect(ends: Ends, time: Duration) -> io::Result<Outcome> {
     spread(CLIENTS, time, |clients, end| {
-        come_and_go(ends.echo, clients, end)
+        come_and_go(ends, clients, end)
     })
 }
 
 /// One thread's part of the clients; returns how many connections there were.
-fn come_and_go(echo: SocketAddr, clients: usize, deadline: Instant) -> io::Result<usize> {
+fn come_and_go(ends: Ends, clients: usize, deadline: Instant) -> io::Result<usize> {
     let mut poll = Poll::new()?;
     let mut flows = Vec::new();
     for number in 0..clients {
-        flows.push(begin(echo, &poll, number)?);
+        flows.push(begin(ends, &poll, number)?);
     }
     let mut total = 0;
     let mut waiting = clients;
@@ -46,7 +46,7 @@ fn come_and_go(echo: SocketAddr, clients: usize, deadline: Instant) -> io::Resul
             if is_over {
                 waiting -= 1;
             } else {
-                flows[number] = begin(echo, &poll, number)?;
+                flows[number] = begin(ends, &poll, number)?;
             }
         }
     }
@@ -55,8 +55,9 @@ fn come_and_go(echo: SocketAddr, clients: usize, deadline: Instant) -> io::Resul
 
 /// Connects and asks. The kernel alone accepts connections that fit a listener's queue, so this
 /// does not wait for the proxy.
-fn begin(echo: SocketAddr, poll: &Poll, number: usize) -> io::Result<Option<Flow>> {
-    let mut stream = TcpStream::connect(echo)?;
+fn begin(ends: Ends, poll: &Poll, number: usize) -> io::Result<Option<Flow>> {
+    let mut stream = TcpStream::connect(ends.echo)?;
+    ends.setting.greet(&mut stream)?;
     stream.write_all(&message(0))?;
     poll.add(&stream, number)?;
     Ok(Some(Flow::new(stream)))

@@ -16,6 +16,7 @@ use crate::{
     conversation::exchange_once,
     place::{Ends, Place},
     process::Process,
+    setting::Setting,
 };
 
 pub(crate) struct Contestant {
@@ -110,7 +111,8 @@ impl Variant {
     fn is_known(&self) -> bool {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.yaml");
-        let [front, target] = [1, 11].map(|port| Ends::new(Ipv4Addr::LOCALHOST, port));
+        let [front, target] =
+            [1, 11].map(|port| Ends::new(Ipv4Addr::LOCALHOST, port, Setting::Direct));
         fs::write(&file, configs::pony(front, target, self.lane.as_deref())).unwrap();
         let mut check = Command::new(&self.build.path);
         check.args(["check", "--offline", "-c"]).arg(file);
@@ -126,8 +128,12 @@ impl Variant {
 
 impl Contestant {
     /// Everybody at this place, running if asked for. Whoever does not start has a failure.
-    pub(crate) fn start_all(kinds: &[Kind], place: &Place, start: bool) -> Vec<Self> {
-        let number = |(number, kind)| Self::new(kind, number, place);
+    pub(crate) fn start_all(
+        kinds: &[Kind],
+        (place, setting): (&Place, Setting),
+        start: bool,
+    ) -> Vec<Self> {
+        let number = |(number, kind)| Self::new(kind, number, (place, setting));
         let mut all: Vec<_> = kinds.iter().enumerate().map(number).collect();
         for contestant in all.iter_mut().filter(|_| start) {
             let failed = contestant.start(place).err();
@@ -137,10 +143,10 @@ impl Contestant {
     }
 
     /// At this place, but not running yet. Each has a number of its own, for its ports.
-    pub(crate) fn new(kind: &Kind, number: usize, place: &Place) -> Self {
+    pub(crate) fn new(kind: &Kind, number: usize, (place, setting): (&Place, Setting)) -> Self {
         let targets = place.targets();
         let number = u16::try_from(number).unwrap();
-        let fronts = place.fronts(number);
+        let fronts = place.fronts(number, setting);
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(CONFIG), kind.config(fronts, targets)).unwrap();
         Self {
@@ -185,7 +191,7 @@ impl Contestant {
         let mut process = Process::start(&place.proxy, &words, Path::new(&log))?;
         let ends = self.ends;
         let deadline = Instant::now() + PATIENCE;
-        while let Err(error) = place.client.enter(|| exchange_once(ends.echo)) {
+        while let Err(error) = place.client.enter(|| exchange_once(ends)) {
             if !process.is_running()? || Instant::now() > deadline {
                 let log = fs::read_to_string(log).unwrap_or_default();
                 let text = format!("does not serve: {error}\n{log}");

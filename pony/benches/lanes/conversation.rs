@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::TcpStream,
     thread,
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ pub(crate) type Message = [u8; 64];
 
 /// One flow, one exchange after the other: how long they take.
 pub(crate) fn one(ends: Ends, time: Duration) -> io::Result<Outcome> {
-    let mut stream = open(ends.echo)?;
+    let mut stream = open(ends)?;
     let mut latencies = Vec::with_capacity(1 << 17);
     let start = Instant::now();
     let mut last = start;
@@ -34,7 +34,7 @@ pub(crate) fn one(ends: Ends, time: Duration) -> io::Result<Outcome> {
 
 /// Many flows, each with one exchange after the other: how many that makes.
 pub(crate) fn many(ends: Ends, time: Duration) -> io::Result<Outcome> {
-    spread(FLOWS, time, |flows, end| converse(ends.echo, flows, end))
+    spread(FLOWS, time, |flows, end| converse(ends, flows, end))
 }
 
 /// Spreads so many flows over the threads, each of which runs its part until the time is over and
@@ -45,20 +45,29 @@ pub(crate) fn spread(
     run: impl Fn(usize, Instant) -> io::Result<usize> + Sync,
 ) -> io::Result<Outcome> {
     let start = Instant::now();
-    let total = thread::scope(|scope| {
+    let parts = in_threads(flows, |part| run(part, start + time))?;
+    let total = parts.into_iter().sum();
+    Ok(Outcome {
+        figures: vec![count(total) / start.elapsed().as_secs_f64()],
+        amount: count(total),
+    })
+}
+
+/// Spreads so many flows over the threads, and answers what came of each thread's part.
+pub(crate) fn in_threads<T: Send>(
+    flows: usize,
+    run: impl Fn(usize) -> io::Result<T> + Sync,
+) -> io::Result<Vec<T>> {
+    thread::scope(|scope| {
         let threads: Vec<_> = (0..workers())
             .map(|worker| {
                 let part = (worker..flows).step_by(workers()).count();
                 let run = &run;
-                scope.spawn(move || run(part, start + time))
+                scope.spawn(move || run(part))
             })
             .collect();
         let done = threads.into_iter().map(|thread| thread.join().unwrap());
-        done.sum::<io::Result<usize>>()
-    })?;
-    Ok(Outcome {
-        figures: vec![count(total) / start.elapsed().as_secs_f64()],
-        amount: count(total),
+        done.collect()
     })
 }
 
@@ -66,7 +75,7 @@ pub(crate) fn spread(
 pub(crate) fn hold(ends: Ends, flows: usize) -> io::Result<Vec<TcpStream>> {
     (0..flows as u64)
         .map(|flow| {
-            let mut stream = open(ends.echo)?;
+            let mut stream = open(ends)?;
             exchange(&mut stream, flow)?;
             Ok(stream)
         })
@@ -74,8 +83,8 @@ pub(crate) fn hold(ends: Ends, flows: usize) -> io::Result<Vec<TcpStream>> {
 }
 
 /// Whether anybody answers.
-pub(crate) fn exchange_once(echo: SocketAddr) -> io::Result<()> {
-    exchange(&mut open(echo)?, 0)
+pub(crate) fn exchange_once(ends: Ends) -> io::Result<()> {
+    exchange(&mut open(ends)?, 0)
 }
 
 pub(crate) fn message(number: u64) -> Message {
@@ -92,8 +101,9 @@ pub(crate) fn expect(answer: &Message, number: u64) -> io::Result<()> {
     }
 }
 
-fn open(echo: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&echo, PATIENCE)?;
+fn open(ends: Ends) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect_timeout(&ends.echo, PATIENCE)?;
+    ends.setting.greet(&mut stream)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     Ok(stream)
 }
@@ -106,11 +116,11 @@ fn exchange(stream: &mut TcpStream, number: u64) -> io::Result<()> {
 }
 
 /// One thread's part of many flows; returns how many exchanges there were.
-fn converse(echo: SocketAddr, flows: usize, deadline: Instant) -> io::Result<usize> {
+fn converse(ends: Ends, flows: usize, deadline: Instant) -> io::Result<usize> {
     let mut poll = Poll::new()?;
     let mut open_flows = Vec::new();
     for number in 0..flows {
-        let mut stream = open(echo)?;
+        let mut stream = open(ends)?;
         poll.add(&stream, number)?;
         stream.write_all(&message(0))?;
         open_flows.push(Flow::new(stream));

@@ -28,7 +28,9 @@ mod configs;
 mod connecting;
 mod contestant;
 mod conversation;
+mod echoing;
 mod idle;
+mod mirror;
 mod options;
 mod pattern;
 mod place;
@@ -36,6 +38,7 @@ mod poll;
 mod process;
 mod report;
 mod section;
+mod setting;
 mod target;
 mod usage;
 mod work;
@@ -48,6 +51,7 @@ use crate::{
     place::Place,
     report::Report,
     section::{Section, title},
+    setting::Setting,
     target::Target,
     usage::Cpu,
     work::{ADDED_LATENCY, LATENCY, WORKS, Work},
@@ -66,19 +70,24 @@ fn main() -> ExitCode {
     pony::sys::raise_open_files();
     let kinds = Kind::all(&options.builds, &options.lanes);
     let mut report = Report::new(options.effort);
-    for (name, make) in PLACES {
+    for (name, make, setting) in SCENES {
         let has = |work| title(name, work).contains(&options.only);
-        let works: Vec<_> = WORKS.iter().filter(|work| has(work.name)).collect();
-        if works.is_empty() && !has(idle::NAME) {
+        let works: Vec<_> = WORKS
+            .iter()
+            .filter(|work| work.setting == setting && has(work.name))
+            .collect();
+        let is_idle = setting == Setting::Direct && has(idle::NAME);
+        if works.is_empty() && !is_idle {
             continue;
         }
         let place = make();
         let target = Target::start(&place);
-        let mut contestants = Contestant::start_all(&kinds, &place, !works.is_empty());
+        let scene = (&place, setting);
+        let mut contestants = Contestant::start_all(&kinds, scene, !works.is_empty());
         for work in works {
             report.add(measure(options.effort, work, &place, &mut contestants));
         }
-        if has(idle::NAME) {
+        if is_idle {
             report.add(idle::measure(
                 options.effort,
                 &place,
@@ -147,8 +156,9 @@ fn workers() -> usize {
     cores().div_ceil(2)
 }
 
-/// Each with how to make it.
-const PLACES: [(&str, MakePlace); 2] = [
-    (place::LOOPBACK, Place::loopback),
-    (place::VETH, Place::veth),
+/// Each place with how to make it, and how clients come there.
+const SCENES: [(&str, MakePlace, Setting); 3] = [
+    (place::LOOPBACK, Place::loopback, Setting::Direct),
+    (place::VETH, Place::veth, Setting::Direct),
+    (place::LOOPBACK, Place::loopback_for_all, Setting::Balanced),
 ];

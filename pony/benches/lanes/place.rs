@@ -14,7 +14,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::namespace::Namespace;
+use crate::{
+    namespace::Namespace,
+    setting::{Setting, way_back},
+};
 
 pub(crate) struct Place {
     pub(crate) name: &'static str,
@@ -34,6 +37,10 @@ pub(crate) struct Ends {
     pub(crate) source: SocketAddr,
     /// Writes what it reads.
     pub(crate) echo: SocketAddr,
+    /// The same, for bulk.
+    pub(crate) mirror: SocketAddr,
+    /// What is to be said first, to all of them.
+    pub(crate) setting: Setting,
 }
 
 impl Place {
@@ -49,6 +56,16 @@ impl Place {
             target_address: Ipv4Addr::LOCALHOST,
         };
         place.forget_closed();
+        place
+    }
+
+    /// The same, where answers to clients that are nobody's here come back.
+    pub(crate) fn loopback_for_all() -> Self {
+        let place = Self::loopback();
+        let targets = place.targets().all();
+        place
+            .proxy
+            .ip(&way_back(targets.into_iter().map(|(_, target)| target)));
         place
     }
 
@@ -85,12 +102,12 @@ impl Place {
 
     /// Where the target listens.
     pub(crate) fn targets(&self) -> Ends {
-        Ends::new(self.target_address, TARGET_PORT)
+        Ends::new(self.target_address, TARGET_PORT, Setting::Direct)
     }
 
     /// Where the contestant of this number listens.
-    pub(crate) fn fronts(&self, number: u16) -> Ends {
-        Ends::new(self.proxy_address, FRONT_PORT + 10 * number)
+    pub(crate) fn fronts(&self, number: u16, setting: Setting) -> Ends {
+        Ends::new(self.proxy_address, FRONT_PORT + 10 * number, setting)
     }
 
     /// A client that closes first, and a proxy that then closes towards the target, keep a port for a
@@ -104,17 +121,24 @@ impl Place {
 }
 
 impl Ends {
-    pub(crate) fn new(address: Ipv4Addr, port: u16) -> Self {
-        let [sink, source, echo] = [0, 1, 2].map(|role| SocketAddr::from((address, port + role)));
-        Self { sink, source, echo }
+    pub(crate) fn new(address: Ipv4Addr, port: u16, setting: Setting) -> Self {
+        let end = |role| SocketAddr::from((address, port + role));
+        Self {
+            sink: end(0),
+            source: end(1),
+            echo: end(2),
+            mirror: end(3),
+            setting,
+        }
     }
 
     /// Each with a name.
-    pub(crate) const fn all(self) -> [(&'static str, SocketAddr); 3] {
+    pub(crate) const fn all(self) -> [(&'static str, SocketAddr); 4] {
         [
             ("sink", self.sink),
             ("source", self.source),
             ("echo", self.echo),
+            ("mirror", self.mirror),
         ]
     }
 }

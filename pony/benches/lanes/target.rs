@@ -21,6 +21,7 @@ use rustix::{
 use socket2::{Domain, Socket, Type};
 
 use crate::{
+    mirror::Mirror,
     pattern::{CHUNK, chunk, is_at},
     place::Place,
     workers,
@@ -41,6 +42,8 @@ impl Target {
             for _ in 0..workers() {
                 let (listener, open) = (listen(ends.echo), Arc::clone(&conversations));
                 thread::spawn(move || Echo::new(listener, &open).unwrap().run().unwrap());
+                let listener = listen(ends.mirror);
+                thread::spawn(move || Mirror::new(listener).unwrap().run().unwrap());
             }
         });
         Self { conversations }

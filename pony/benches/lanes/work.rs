@@ -2,11 +2,13 @@
 
 use std::{io, time::Duration};
 
-use crate::{bulk, connecting, conversation, place::Ends};
+use crate::{bulk, connecting, conversation, echoing, place::Ends, setting::Setting};
 
 /// Something to do.
 pub(crate) struct Work {
     pub(crate) name: &'static str,
+    /// How clients come.
+    pub(crate) setting: Setting,
     /// What [`Self::run`] measures.
     pub(crate) metrics: &'static [Metric],
     /// What the time of cores is told for: all that is used, divided by the amount of work.
@@ -39,6 +41,7 @@ const fn metric(name: &'static str, unit: &'static str) -> Metric {
 const fn bulk(name: &'static str, run: fn(Ends, Duration) -> io::Result<Outcome>) -> Work {
     Work {
         name,
+        setting: Setting::Direct,
         metrics: &[THROUGHPUT],
         cpu: [metric(PROXY_CPU, "ms/GB"), metric(MACHINE_CPU, "ms/GB")],
         cpu_scale: 1e3,
@@ -51,12 +54,13 @@ const EXCHANGE_CPU: [Metric; 2] = [
     metric(MACHINE_CPU, "us/exchange"),
 ];
 
-pub(crate) const WORKS: [Work; 6] = [
+pub(crate) const WORKS: [Work; 8] = [
     bulk(BULK_ONE, bulk::upload_one),
     bulk(BULK_MANY, bulk::upload_many),
     bulk("download, 1 flow", bulk::download),
     Work {
         name: PING_ONE,
+        setting: Setting::Direct,
         metrics: &[LATENCY, metric("latency, p99", "us")],
         cpu: EXCHANGE_CPU,
         cpu_scale: 1e6,
@@ -64,6 +68,7 @@ pub(crate) const WORKS: [Work; 6] = [
     },
     Work {
         name: PING_MANY,
+        setting: Setting::Direct,
         metrics: &[metric(EXCHANGES, "/s")],
         cpu: EXCHANGE_CPU,
         cpu_scale: 1e6,
@@ -71,6 +76,7 @@ pub(crate) const WORKS: [Work; 6] = [
     },
     Work {
         name: CONNECT,
+        setting: Setting::Direct,
         metrics: &[metric(CONNECTIONS, "/s")],
         cpu: [
             metric(PROXY_CPU, "us/connection"),
@@ -79,6 +85,18 @@ pub(crate) const WORKS: [Work; 6] = [
         cpu_scale: 1e6,
         run: connecting::connect,
     },
+    Work {
+        setting: Setting::Balanced,
+        metrics: &[BOTH, metric("up", "Gbit/s"), metric("down", "Gbit/s")],
+        ..bulk(BALANCED, echoing::echo)
+    },
+    Work {
+        setting: Setting::Balanced,
+        ..bulk(
+            "behind a load balancer: bulk, 50 flows",
+            bulk::upload_very_many,
+        )
+    },
 ];
 
 pub(crate) const BULK_ONE: &str = "bulk, 1 flow";
@@ -86,7 +104,10 @@ pub(crate) const BULK_MANY: &str = "bulk, 8 flows";
 pub(crate) const PING_ONE: &str = "ping-pong, 1 flow";
 pub(crate) const PING_MANY: &str = "ping-pong, 50 flows";
 pub(crate) const CONNECT: &str = "connect, one exchange, close";
+/// The shape of go-mmproxy's benchmark.
+pub(crate) const BALANCED: &str = "behind a load balancer: bulk there and back, 50 flows";
 pub(crate) const THROUGHPUT: Metric = metric("throughput", "Gbit/s");
+pub(crate) const BOTH: Metric = metric("up and down", "Gbit/s");
 pub(crate) const LATENCY: Metric = metric("latency, p50", "us");
 /// Made of the one above; see `main`.
 pub(crate) const ADDED_LATENCY: Metric = metric("latency added to no proxy's, p50", "us");
