@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::{cores, place::Ends, setting::Setting};
+use crate::{contestant::Listens, cores, place::Ends, setting::Setting};
 
 /// Half-closed connections work by themselves. It says nothing to anybody: no `log`.
 pub(crate) fn haproxy(fronts: Ends, targets: Ends) -> String {
@@ -13,7 +13,7 @@ pub(crate) fn haproxy(fronts: Ends, targets: Ends) -> String {
         cores()
     );
     let (accept, source) = match fronts.setting {
-        Setting::Direct => ("", ""),
+        Setting::Direct | Setting::Ports => ("", ""),
         Setting::Balanced => (" accept-proxy", " source 0.0.0.0 usesrc client"),
     };
     for ((name, front), (_, target)) in fronts.all().into_iter().zip(targets.all()) {
@@ -37,7 +37,7 @@ pub(crate) fn nginx(fronts: Ends, targets: Ends) -> String {
         2 * FLOWS
     );
     let (accept, source) = match fronts.setting {
-        Setting::Direct => ("", ""),
+        Setting::Direct | Setting::Ports => ("", ""),
         Setting::Balanced => (
             " proxy_protocol",
             " proxy_bind $proxy_protocol_addr:$proxy_protocol_port transparent;",
@@ -55,7 +55,11 @@ pub(crate) fn nginx(fronts: Ends, targets: Ends) -> String {
 /// Like `configs/example.yaml`, with every session's start and end logged on standard output, but
 /// without limits and without the guard: what is compared is forwarding. Two of one name would not
 /// be let into one network.
-pub(crate) fn pony(fronts: Ends, targets: Ends, lane: Option<&str>) -> String {
+pub(crate) fn pony(fronts: Ends, targets: Ends, lane: Option<&str>, listens: Listens) -> String {
+    let last = |first: u16| match listens {
+        Listens::Port => String::new(),
+        Listens::Range => format!("-{}", first + 1),
+    };
     let mut more = lane.map_or_else(String::new, |lane| format!("    tcp: {{ lane: {lane} }}\n"));
     if fronts.setting == Setting::Balanced {
         more += "    proxy_protocol: { accept: required, trusted: [127.0.0.0/8] }\n    \
@@ -73,8 +77,18 @@ pub(crate) fn pony(fronts: Ends, targets: Ends, lane: Option<&str>) -> String {
     for ((name, front), (_, target)) in fronts.all().into_iter().zip(targets.all()) {
         let _infallible = write!(
             text,
-            "  - name: {name}\n    protocol: tcp\n    listen_address: {front}\n    \
-             target_address: {target}\n    allowlist: [\"0.0.0.0/0\"]\n{more}"
+            "  - name: {name}\n    protocol: tcp\n    listen_address: {front}{}\n    \
+             target_address: {target}\n    allowlist: [\"0.0.0.0/0\"]\n{more}",
+            last(front.port())
+        );
+    }
+    if fronts.setting == Setting::Ports {
+        let (front, target) = (fronts.echo, targets.echo);
+        let _infallible = write!(
+            text,
+            "  - name: datagrams\n    protocol: udp\n    listen_address: {front}{}\n    \
+             target_address: {target}\n    allowlist: [\"0.0.0.0/0\"]\n",
+            last(front.port())
         );
     }
     text

@@ -45,6 +45,15 @@ pub(crate) struct Variant {
     pub(crate) build: Build,
     /// `tcp.lane`; `None` for a build that does not know it.
     pub(crate) lane: Option<String>,
+    listens: Listens,
+}
+
+/// Where a listener is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Listens {
+    Port,
+    /// At a range of ports, of which clients use the first.
+    Range,
 }
 
 /// An executable, and what it is called here.
@@ -59,10 +68,7 @@ impl Kind {
     pub(crate) fn all(builds: &[Build], lanes: &[String]) -> Vec<Self> {
         let mut kinds = vec![Self::Nobody, Self::HaProxy, Self::Nginx];
         for build in builds {
-            let plain = Variant {
-                build: build.clone(),
-                lane: None,
-            };
+            let plain = Variant::plain(build);
             let wanted = lanes.iter().map(|lane| Variant {
                 lane: Some(lane.clone()),
                 ..plain.clone()
@@ -76,21 +82,45 @@ impl Kind {
         kinds
     }
 
+    /// What a range costs a build, beside one port.
+    pub(crate) fn for_ports(builds: &[Build]) -> Vec<Self> {
+        let mut kinds = vec![Self::Nobody];
+        for build in builds {
+            let port = Variant::plain(build);
+            let range = Variant {
+                listens: Listens::Range,
+                ..port.clone()
+            };
+            kinds.extend([port, range].map(Self::Pony));
+        }
+        kinds
+    }
+
     fn name(&self) -> String {
         match self {
             Self::Nobody => "no proxy".to_owned(),
-            Self::HaProxy => "HAProxy".to_owned(),
+            Self::HaProxy => HAPROXY.to_owned(),
             Self::Nginx => "nginx".to_owned(),
-            Self::Pony(Variant { build, lane }) => match lane {
-                Some(lane) => format!("{} {lane}", build.name),
-                None => build.name.clone(),
+            Self::Pony(Variant {
+                build,
+                lane,
+                listens,
+            }) => match (lane, listens) {
+                (Some(lane), _) => format!("{} {lane}", build.name),
+                (None, Listens::Port) => build.name.clone(),
+                (None, Listens::Range) => format!("{}, a range", build.name),
             },
         }
     }
 
     /// Whether the aims are for this one: the build at hand, as it decides by itself.
     fn is_judged(&self) -> bool {
-        let Self::Pony(Variant { build, lane }) = self else {
+        let Self::Pony(Variant {
+            build,
+            lane,
+            listens: Listens::Port,
+        }) = self
+        else {
             return false;
         };
         build.name == OWN_BUILD && lane.as_ref().is_none_or(|lane| lane == "auto")
@@ -101,19 +131,33 @@ impl Kind {
             Self::Nobody => String::new(),
             Self::HaProxy => configs::haproxy(fronts, targets),
             Self::Nginx => configs::nginx(fronts, targets),
-            Self::Pony(variant) => configs::pony(fronts, targets, variant.lane.as_deref()),
+            Self::Pony(Variant { lane, listens, .. }) => {
+                configs::pony(fronts, targets, lane.as_deref(), *listens)
+            }
         }
     }
 }
 
 impl Variant {
+    fn plain(build: &Build) -> Self {
+        Self {
+            build: build.clone(),
+            lane: None,
+            listens: Listens::Port,
+        }
+    }
+
     /// Whether this build accepts the lane in its configuration.
     fn is_known(&self) -> bool {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.yaml");
         let [front, target] =
             [1, 11].map(|port| Ends::new(Ipv4Addr::LOCALHOST, port, Setting::Direct));
-        fs::write(&file, configs::pony(front, target, self.lane.as_deref())).unwrap();
+        fs::write(
+            &file,
+            configs::pony(front, target, self.lane.as_deref(), self.listens),
+        )
+        .unwrap();
         let mut check = Command::new(&self.build.path);
         check.args(["check", "--offline", "-c"]).arg(file);
         check.stdout(Stdio::null()).stderr(Stdio::null());
@@ -211,5 +255,6 @@ impl Contestant {
 
 /// What the build at hand is called.
 pub(crate) const OWN_BUILD: &str = "pony";
+pub(crate) const HAPROXY: &str = "HAProxy";
 const CONFIG: &str = "config.yaml";
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -45,7 +45,7 @@ pub(crate) fn spread(
     run: impl Fn(usize, Instant) -> io::Result<usize> + Sync,
 ) -> io::Result<Outcome> {
     let start = Instant::now();
-    let parts = in_threads(flows, |part| run(part, start + time))?;
+    let parts = in_threads(workers(), flows, |part| run(part, start + time))?;
     let total = parts.into_iter().sum();
     Ok(Outcome {
         figures: vec![count(total) / start.elapsed().as_secs_f64()],
@@ -53,15 +53,16 @@ pub(crate) fn spread(
     })
 }
 
-/// Spreads so many flows over the threads, and answers what came of each thread's part.
+/// Spreads flows over so many threads, and answers what came of each thread's part.
 pub(crate) fn in_threads<T: Send>(
+    threads: usize,
     flows: usize,
     run: impl Fn(usize) -> io::Result<T> + Sync,
 ) -> io::Result<Vec<T>> {
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..workers())
+        let threads: Vec<_> = (0..threads)
             .map(|worker| {
-                let part = (worker..flows).step_by(workers()).count();
+                let part = (worker..flows).step_by(threads).count();
                 let run = &run;
                 scope.spawn(move || run(part))
             })

@@ -11,18 +11,30 @@ use rustix::event::epoll::EventFlags;
 use crate::{
     bulk::{connect, wrong},
     conversation::{PATIENCE, count, in_threads},
+    cores,
     pattern::{CHUNK, chunk, is_at},
     place::Ends,
     poll::Poll,
     work::Outcome,
+    workers,
 };
+
+/// From half of the cores, as other bulk: the rest is left to target and proxy.
+pub(crate) fn echo(ends: Ends, time: Duration) -> io::Result<Outcome> {
+    echo_from(workers(), ends, time)
+}
+
+/// From all cores: whatever the proxy uses, clients and target lack.
+pub(crate) fn echo_from_all(ends: Ends, time: Duration) -> io::Result<Outcome> {
+    echo_from(cores(), ends, time)
+}
 
 /// Each flow writes and reads whenever it can. What is written and read while the first bytes
 /// fill all queues on the way does not count.
-pub(crate) fn echo(ends: Ends, time: Duration) -> io::Result<Outcome> {
+fn echo_from(threads: usize, ends: Ends, time: Duration) -> io::Result<Outcome> {
     let begin = Instant::now() + time / 4;
     let window = [begin, begin + time];
-    let parts = in_threads(FLOWS, |flows| there_and_back(ends, flows, window))?;
+    let parts = in_threads(threads, FLOWS, |flows| there_and_back(ends, flows, window))?;
     let sum = |part: fn(&Moved) -> u64| parts.iter().map(part).sum::<u64>();
     let [up, down] = [sum(|part| part.sent), sum(|part| part.received)].map(|bytes| {
         #[expect(clippy::cast_precision_loss, reason = "no run reaches 2^52 bytes")]

@@ -28,6 +28,7 @@ mod configs;
 mod connecting;
 mod contestant;
 mod conversation;
+mod datagrams;
 mod echoing;
 mod idle;
 mod mirror;
@@ -68,7 +69,6 @@ fn main() -> ExitCode {
     );
     // Thousands of flows need as many files on both sides of the proxy, and in it.
     pony::sys::raise_open_files();
-    let kinds = Kind::all(&options.builds, &options.lanes);
     let mut report = Report::new(options.effort);
     for (name, make, setting) in SCENES {
         let has = |work| title(name, work).contains(&options.only);
@@ -82,8 +82,12 @@ fn main() -> ExitCode {
         }
         let place = make();
         let target = Target::start(&place);
-        let scene = (&place, setting);
-        let mut contestants = Contestant::start_all(&kinds, scene, !works.is_empty());
+        let kinds = match setting {
+            Setting::Direct | Setting::Balanced => Kind::all(&options.builds, &options.lanes),
+            Setting::Ports => Kind::for_ports(&options.builds),
+        };
+        let are_together = setting != Setting::Ports && !works.is_empty();
+        let mut contestants = Contestant::start_all(&kinds, (&place, setting), are_together);
         for work in works {
             report.add(measure(options.effort, work, &place, &mut contestants));
         }
@@ -113,11 +117,17 @@ fn measure(
     place: &Place,
     contestants: &mut [Contestant],
 ) -> Section {
+    let is_alone = work.setting == Setting::Ports;
     let metrics = [work.metrics, &work.cpu].concat();
     let latency = metrics.iter().position(|metric| *metric == LATENCY);
     let about = (place.name, work.name);
     let mut section = Section::measure(about, metrics, contestants, effort.rounds, |contestant| {
-        turn(effort, work, place, contestant)
+        contestant.start(place)?;
+        let figures = turn(effort, work, place, contestant);
+        if is_alone {
+            contestant.stop();
+        }
+        figures
     });
     if let Some(latency) = latency {
         section.derive(ADDED_LATENCY, |figures, base| {
@@ -157,8 +167,9 @@ fn workers() -> usize {
 }
 
 /// Each place with how to make it, and how clients come there.
-const SCENES: [(&str, MakePlace, Setting); 3] = [
+const SCENES: [(&str, MakePlace, Setting); 4] = [
     (place::LOOPBACK, Place::loopback, Setting::Direct),
     (place::VETH, Place::veth, Setting::Direct),
     (place::LOOPBACK, Place::loopback_for_all, Setting::Balanced),
+    (place::LOOPBACK, Place::loopback, Setting::Ports),
 ];

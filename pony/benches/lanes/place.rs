@@ -122,7 +122,8 @@ impl Place {
 
 impl Ends {
     pub(crate) fn new(address: Ipv4Addr, port: u16, setting: Setting) -> Self {
-        let end = |role| SocketAddr::from((address, port + role));
+        // Each has room for a range of two.
+        let end = |role: u16| SocketAddr::from((address, port + 2 * role));
         Self {
             sink: end(0),
             source: end(1),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     Effort,
     aims::{Verdict, verdicts},
-    section::{HAPROXY, NO_PROXY, Section},
+    section::{NO_PROXY, Section},
 };
 
 /// All sections, in the order in which they were measured.
@@ -53,6 +53,7 @@ impl Report {
 }
 
 fn figures(section: &Section) -> Vec<Value> {
+    let ratio = |other: Option<usize>, number, at| section.ratio(number, other?, at);
     let mut figures = Vec::new();
     for (number, series) in section.series.iter().enumerate() {
         for (at, metric) in section.metrics.iter().enumerate() {
@@ -66,8 +67,8 @@ fn figures(section: &Section) -> Vec<Value> {
                 "least": summary.as_ref().map(|summary| summary.least),
                 "most": summary.as_ref().map(|summary| summary.most),
                 "times_no_proxy": section.ratio(number, NO_PROXY, at),
-                "times_haproxy": section.ratio(number, HAPROXY, at),
-                "times_own": section.own().and_then(|own| section.ratio(number, own, at)),
+                "times_haproxy": ratio(section.haproxy(), number, at),
+                "times_own": ratio(section.own(), number, at),
                 "failure": series.failure,
             }));
         }
@@ -129,7 +130,7 @@ fn row(f: &mut fmt::Formatter<'_>, section: &Section, number: usize, at: usize) 
 
 /// The numbers of those with whom all are compared.
 fn beside(section: &Section) -> Vec<usize> {
-    let all = [Some(NO_PROXY), Some(HAPROXY), section.own()];
+    let all = [Some(NO_PROXY), section.haproxy(), section.own()];
     all.into_iter().flatten().collect()
 }
 

@@ -8,7 +8,10 @@ use std::{
     time::Instant,
 };
 
-use crate::{contestant::Contestant, work::Metric};
+use crate::{
+    contestant::{Contestant, HAPROXY},
+    work::Metric,
+};
 
 pub(crate) struct Section {
     pub(crate) place: &'static str,
@@ -110,6 +113,11 @@ impl Section {
         self.series.iter().position(|series| series.is_judged)
     }
 
+    /// The number of HAProxy, where it can do the work.
+    pub(crate) fn haproxy(&self) -> Option<usize> {
+        self.series.iter().position(|series| series.name == HAPROXY)
+    }
+
     pub(crate) fn title(&self) -> String {
         title(self.place, self.work)
     }
@@ -165,6 +173,5 @@ pub(crate) fn title(place: &str, work: &str) -> String {
     format!("{place}: {work}")
 }
 
-/// The numbers of those with whom the others are compared.
+/// The number of no proxy, with whom the others are compared.
 pub(crate) const NO_PROXY: usize = 0;
-pub(crate) const HAPROXY: usize = 1;

@@ -14,13 +14,16 @@ pub(crate) enum Setting {
     /// A load balancer says who each client is, in a PROXY header of version 1. The target sees the
     /// client's address and port.
     Balanced,
+    /// They come by themselves, also with datagrams, to one port or to one of a range. A kernel
+    /// program for a range is asked about everybody's connections, so each proxy is alone.
+    Ports,
 }
 
 impl Setting {
     /// What a client of a proxy says first, if anything. Each is another client.
     pub(crate) fn greet(self, stream: &mut TcpStream) -> io::Result<()> {
         match self {
-            Self::Direct => Ok(()),
+            Self::Direct | Self::Ports => Ok(()),
             Self::Balanced => {
                 let (client, port) = (CLIENT, next_port());
                 let front = stream.peer_addr()?;

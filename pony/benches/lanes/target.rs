@@ -5,7 +5,7 @@
 use std::{
     collections::HashMap,
     io::{self, Read as _, Write as _},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
@@ -42,6 +42,8 @@ impl Target {
             for _ in 0..workers() {
                 let (listener, open) = (listen(ends.echo), Arc::clone(&conversations));
                 thread::spawn(move || Echo::new(listener, &open).unwrap().run().unwrap());
+                let socket = bind(ends.echo, Type::DGRAM).into();
+                thread::spawn(move || answer_datagrams(&socket).unwrap());
                 let listener = listen(ends.mirror);
                 thread::spawn(move || Mirror::new(listener).unwrap().run().unwrap());
             }
@@ -57,12 +59,17 @@ impl Target {
 
 /// Several may have one address: connections are then spread over them.
 fn listen(address: SocketAddr) -> TcpListener {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let socket = bind(address, Type::STREAM);
+    socket.listen(BACKLOG).unwrap();
+    socket.into()
+}
+
+fn bind(address: SocketAddr, kind: Type) -> Socket {
+    let socket = Socket::new(Domain::IPV4, kind, None).unwrap();
     socket.set_reuse_address(true).unwrap();
     socket.set_reuse_port(true).unwrap();
     socket.bind(&address.into()).unwrap();
-    socket.listen(BACKLOG).unwrap();
-    socket.into()
+    socket
 }
 
 /// A thread for each connection.
@@ -89,6 +96,16 @@ fn sink(mut stream: TcpStream) -> io::Result<()> {
         }
         is_right &= is_at(total, &buffer[..count]);
         total += count as u64;
+    }
+}
+
+/// One thread's part of the datagrams.
+fn answer_datagrams(socket: &UdpSocket) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    loop {
+        let (len, client) = socket.recv_from(&mut buffer)?;
+        // Who is gone meanwhile needs no answer.
+        socket.send_to(&buffer[..len], client).ok();
     }
 }
 

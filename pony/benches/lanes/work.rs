@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use crate::{bulk, connecting, conversation, echoing, place::Ends, setting::Setting};
+use crate::{bulk, connecting, conversation, datagrams, echoing, place::Ends, setting::Setting};
 
 /// Something to do.
 pub(crate) struct Work {
@@ -49,12 +49,39 @@ const fn bulk(name: &'static str, run: fn(Ends, Duration) -> io::Result<Outcome>
     }
 }
 
+const fn there_and_back(
+    name: &'static str,
+    run: fn(Ends, Duration) -> io::Result<Outcome>,
+) -> Work {
+    Work {
+        setting: Setting::Balanced,
+        metrics: &BOTH_WAYS,
+        ..bulk(name, run)
+    }
+}
+
+const fn connect(name: &'static str, setting: Setting) -> Work {
+    Work {
+        name,
+        setting,
+        metrics: &CONNECTION_RATE,
+        cpu: [
+            metric(PROXY_CPU, "us/connection"),
+            metric(MACHINE_CPU, "us/connection"),
+        ],
+        cpu_scale: 1e6,
+        run: connecting::connect,
+    }
+}
+
+const BOTH_WAYS: [Metric; 3] = [BOTH, metric("up", "Gbit/s"), metric("down", "Gbit/s")];
+const CONNECTION_RATE: [Metric; 1] = [metric(CONNECTIONS, "/s")];
 const EXCHANGE_CPU: [Metric; 2] = [
     metric(PROXY_CPU, "us/exchange"),
     metric(MACHINE_CPU, "us/exchange"),
 ];
 
-pub(crate) const WORKS: [Work; 8] = [
+pub(crate) const WORKS: [Work; 11] = [
     bulk(BULK_ONE, bulk::upload_one),
     bulk(BULK_MANY, bulk::upload_many),
     bulk("download, 1 flow", bulk::download),
@@ -74,28 +101,27 @@ pub(crate) const WORKS: [Work; 8] = [
         cpu_scale: 1e6,
         run: conversation::many,
     },
-    Work {
-        name: CONNECT,
-        setting: Setting::Direct,
-        metrics: &[metric(CONNECTIONS, "/s")],
-        cpu: [
-            metric(PROXY_CPU, "us/connection"),
-            metric(MACHINE_CPU, "us/connection"),
-        ],
-        cpu_scale: 1e6,
-        run: connecting::connect,
-    },
-    Work {
-        setting: Setting::Balanced,
-        metrics: &[BOTH, metric("up", "Gbit/s"), metric("down", "Gbit/s")],
-        ..bulk(BALANCED, echoing::echo)
-    },
+    connect(CONNECT, Setting::Direct),
+    there_and_back(BALANCED, echoing::echo),
+    there_and_back(BALANCED_ALL, echoing::echo_from_all),
     Work {
         setting: Setting::Balanced,
         ..bulk(
             "behind a load balancer: bulk, 50 flows",
             bulk::upload_very_many,
         )
+    },
+    connect(
+        "a port or a range: connect, one exchange, close",
+        Setting::Ports,
+    ),
+    Work {
+        name: "a port or a range: datagrams, 50 flows",
+        setting: Setting::Ports,
+        metrics: &[metric(EXCHANGES, "/s")],
+        cpu: EXCHANGE_CPU,
+        cpu_scale: 1e6,
+        run: datagrams::exchange,
     },
 ];
 
@@ -106,6 +132,8 @@ pub(crate) const PING_MANY: &str = "ping-pong, 50 flows";
 pub(crate) const CONNECT: &str = "connect, one exchange, close";
 /// The shape of go-mmproxy's benchmark.
 pub(crate) const BALANCED: &str = "behind a load balancer: bulk there and back, 50 flows";
+pub(crate) const BALANCED_ALL: &str =
+    "behind a load balancer: bulk there and back, 50 flows, clients on all cores";
 pub(crate) const THROUGHPUT: Metric = metric("throughput", "Gbit/s");
 pub(crate) const BOTH: Metric = metric("up and down", "Gbit/s");
 pub(crate) const LATENCY: Metric = metric("latency, p50", "us");
