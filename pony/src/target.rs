@@ -18,5 +18,5 @@ pub use destinations::{DestinationError, Destinations};
 pub use header::{UniqueIds, header, send_header};
 pub use origin::Origin;
 pub use resolve::{Addresses, ResolveError, Resolver};
-pub use routing::{Answers, Ports, Routes, RoutingError, WayBack, answers};
+pub use routing::{Answers, Ports, Routes, RoutingError, WayBack, answers, shown};
 pub use source::{Claim, Claims, SourceError, try_out};

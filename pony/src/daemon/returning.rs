@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::{Bound, StartError};
 use crate::{
-    config::{Host, HostPort, Routing, Target},
+    config::{Host, HostPort, IpNet, Routing, Target},
     listen::Service,
     target::{Ports, Routes, WayBack},
 };
@@ -35,17 +35,22 @@ pub(super) async fn start(instance: &str, bound: &[Bound]) -> Result<Option<Rout
     Ok(Some(routes))
 }
 
-/// The ways back from the listener's targets; says from which there is none.
+/// The ways back from where the listener's clients may go; says from which places there is none.
 async fn ways_back(bound: &Bound) -> Vec<WayBack> {
     let config = &bound.service.config;
     let listener = &*config.name;
     let mut ways = Vec::new();
-    if config.destinations.is_some() {
-        warn!(
-            listener,
-            "The answers of allowed_destinations must be routed here by hand: `routing: auto` does \
-             that for target_address only"
-        );
+    for destination in config.destinations.iter().flatten() {
+        let near = WayBack::from_loopback(destination, config.protocol);
+        if near.is_none_or(|near| near.net != destination.net) {
+            warn!(
+                listener,
+                %destination,
+                "Answers of destinations that are not on loopback must be routed here by hand: \
+                 `routing: auto` does that for addresses of loopback only (see `pony doctor`)"
+            );
+        }
+        ways.extend(near.filter(|near| is_here(near.net)));
     }
     for target in [Some(&config.target), config.target_v6.as_ref()]
         .into_iter()
@@ -71,18 +76,20 @@ async fn ways_back(bound: &Bound) -> Vec<WayBack> {
                  addresses of loopback only (see `pony doctor`)"
             );
         }
-        ways.extend(near.into_iter().filter(is_here).map(|ip| WayBack {
-            ip,
+        let near = near.into_iter().map(|ip| WayBack {
+            net: ip.into(),
             ports,
             protocol: config.protocol,
-        }));
+        });
+        ways.extend(near.filter(|near| is_here(near.net)));
     }
     ways
 }
 
-/// A name may have an address of a family that this machine has switched off.
-fn is_here(ip: &IpAddr) -> bool {
-    UdpSocket::bind((*ip, 0)).is_ok()
+/// Names and lists may have addresses of a family that this machine has switched off.
+fn is_here(loopback: IpNet) -> bool {
+    let ip = loopback.hosts().next().unwrap_or(loopback.addr());
+    UdpSocket::bind((ip, 0)).is_ok()
 }
 
 /// None if the name cannot be resolved now.

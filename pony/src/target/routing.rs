@@ -1,8 +1,8 @@
-//! The way back: how the answers of a target on loopback reach us that it sends to a client's
+//! The way back: how the answers of targets on loopback reach us that they send to a client's
 //! address.
 //!
-//! The machine would send them away, to the client. A rule for what comes from the target's address
-//! and port looks into a table of its own, where every address is local. Nothing else on the machine
+//! The machine would send them away, to the client. A rule for what comes from the targets' addresses
+//! and ports looks into a table of its own, where every address is local. Nothing else on the machine
 //! is routed otherwise than before: what comes from loopback goes nowhere else.
 //!
 //! Rules bear a protocol number of ours and the table of the instance, so those that a killed daemon
@@ -21,6 +21,7 @@ use std::{
     },
 };
 
+use ipnet::IpNet;
 use rtnetlink::{
     packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, Parseable as _},
     packet_route::{
@@ -32,7 +33,7 @@ use rtnetlink::{
 
 pub use self::lookup::{Answers, answers};
 use crate::{
-    config::{Listener, Protocol, Target},
+    config::{Destination, Listener, Protocol, Target},
     sys::netlink::Kernel,
 };
 
@@ -48,10 +49,10 @@ pub enum RoutingError {
         instance: String,
     },
     /// The kernel does not take a rule or route.
-    #[error("preserve_source: cannot route the answers of {target} back: {source}{hint}")]
+    #[error("preserve_source: cannot route the answers of {} back: {source}{hint}", shown(*.target))]
     Refused {
-        /// The target's address.
-        target: IpAddr,
+        /// The target's address, or where it is.
+        target: IpNet,
         /// What may help.
         hint: &'static str,
         /// What the kernel said.
@@ -62,12 +63,28 @@ pub enum RoutingError {
 /// What comes from here is answers to clients.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct WayBack {
-    /// The target's address.
-    pub ip: IpAddr,
-    /// The target's ports.
+    /// Where targets are; often one address.
+    pub net: IpNet,
+    /// The targets' ports.
     pub ports: Ports,
     /// The only protocol that is meant.
     pub protocol: Protocol,
+}
+
+impl WayBack {
+    /// From those of these destinations that are on loopback.
+    pub fn from_loopback(destination: &Destination, protocol: Protocol) -> Option<Self> {
+        let of = |loopback: IpNet| match destination.net {
+            net if loopback.contains(&net) => Some(net),
+            net => net.contains(&loopback).then_some(loopback),
+        };
+        let (first, last) = (*destination.ports.start(), *destination.ports.end());
+        Some(Self {
+            net: LOOPBACK_NETS.into_iter().find_map(of)?,
+            ports: Ports::between(first, last),
+            protocol,
+        })
+    }
 }
 
 /// Ports in a row.
@@ -95,6 +112,10 @@ impl Ports {
             (None, Some(span)) => (*span.ports.start(), *span.ports.end()),
             (None, None) => (bound, bound),
         };
+        Self::between(first, last)
+    }
+
+    fn between(first: u16, last: u16) -> Self {
         if last == u16::MAX {
             // The kernel's rules have no range with this port (`fib_rule_port_range_valid`).
             return Self::ALL;
@@ -134,9 +155,9 @@ impl Routes {
             _claim: claim,
         };
         for any in FAMILIES {
-            let ways = ways.iter().filter(|way| way.ip.is_ipv4() == any.is_ipv4());
-            let ways: HashSet<WayBack> = ways.copied().collect();
-            let target = ways.iter().next().map_or(any, |way| way.ip);
+            let is_of = |way: &&WayBack| way.net.addr().is_ipv4() == any.is_ipv4();
+            let ways: HashSet<WayBack> = ways.iter().filter(is_of).copied().collect();
+            let target = ways.iter().next().map_or(any.into(), |way| way.net);
             let made = Kernel::connect().and_then(|kernel| routes.update(kernel, any, &ways));
             made.map_err(|source| RoutingError::Refused {
                 target,
@@ -211,14 +232,14 @@ impl Routes {
     }
 }
 
-/// `from IP iif lo ipproto PROTOCOL sport PORTS lookup TABLE`
+/// `from NET iif lo ipproto PROTOCOL sport PORTS lookup TABLE`
 fn rule(table: u32, way: WayBack) -> RuleMessage {
     let mut rule = RuleMessage::default();
-    rule.header.family = family(way.ip);
-    rule.header.src_len = bits(way.ip);
+    rule.header.family = family(way.net.addr());
+    rule.header.src_len = way.net.prefix_len();
     rule.header.action = RuleAction::ToTable;
     rule.attributes = vec![
-        RuleAttribute::Source(way.ip),
+        RuleAttribute::Source(way.net.addr()),
         RuleAttribute::Iifname(LOOPBACK.to_owned()),
         RuleAttribute::IpProtocol(number(way.protocol)),
         RuleAttribute::Priority(PRIORITY),
@@ -282,7 +303,7 @@ fn read(rule: &RuleMessage) -> Option<WayBack> {
         }
     }
     Some(WayBack {
-        ip: ip?,
+        net: IpNet::new(ip?, rule.header.src_len).ok()?,
         ports: ports.unwrap_or(Ports::ALL),
         protocol: protocol?,
     })
@@ -322,6 +343,15 @@ fn table(instance: &str) -> u32 {
     0x5000_0000 | (hash & 0x0fff_ffff)
 }
 
+/// An address is shown without the length of its prefix.
+pub fn shown(net: IpNet) -> String {
+    if net.prefix_len() == net.max_prefix_len() {
+        net.addr().to_string()
+    } else {
+        net.to_string()
+    }
+}
+
 fn family(ip: IpAddr) -> AddressFamily {
     match ip {
         IpAddr::V4(_) => AddressFamily::Inet,
@@ -357,6 +387,12 @@ const PRIORITY: u32 = 80;
 
 const LOOPBACK: &str = "lo";
 
+/// What only programs on this machine can have.
+const LOOPBACK_NETS: [IpNet; 2] = [
+    IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
+    IpNet::new_assert(IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
+];
+
 /// The same in every network namespace (`LOOPBACK_IFINDEX`).
 const LOOPBACK_INDEX: u32 = 1;
 
@@ -366,20 +402,46 @@ mod tests {
 
     #[test]
     fn a_rule_says_for_which_way_back_it_is() {
-        for (ip, protocol, last) in [
-            ("127.0.0.1", Protocol::Tcp, 443),
-            ("::1", Protocol::Udp, 499),
-            ("127.0.0.1", Protocol::Tcp, u16::MAX),
+        for (net, protocol, last) in [
+            ("127.0.0.1/32", Protocol::Tcp, 443),
+            ("127.0.0.0/8", Protocol::Tcp, 443),
+            ("::1/128", Protocol::Udp, 499),
+            ("127.0.0.1/32", Protocol::Tcp, u16::MAX),
         ] {
             let way = WayBack {
-                ip: ip.parse().unwrap(),
-                ports: match last {
-                    u16::MAX => Ports::ALL,
-                    _ => Ports { first: 443, last },
-                },
+                net: net.parse().unwrap(),
+                ports: Ports::between(443, last),
                 protocol,
             };
             assert_eq!(read(&rule(table("a"), way)), Some(way));
+        }
+    }
+
+    #[test]
+    fn of_a_destination_what_is_on_loopback_has_a_way_back() {
+        let rows = [
+            ("127.0.0.1/32", Some("127.0.0.1/32")),
+            ("127.1.0.0/16", Some("127.1.0.0/16")),
+            ("127.0.0.0/8", Some("127.0.0.0/8")),
+            ("0.0.0.0/0", Some("127.0.0.0/8")),
+            ("::/0", Some("::1/128")),
+            ("10.0.0.0/8", None),
+            ("2001:db8::/32", None),
+        ];
+        for (net, expected) in rows {
+            let destination = Destination {
+                net: net.parse().unwrap(),
+                ports: 8000..=9000,
+            };
+            let way = WayBack::from_loopback(&destination, Protocol::Tcp);
+            assert_eq!(
+                way.map(|way| way.net.to_string()).as_deref(),
+                expected,
+                "{net}"
+            );
+            if let Some(way) = way {
+                assert_eq!(way.ports.to_string(), "8000-9000");
+            }
         }
     }
 

@@ -7,8 +7,8 @@ use std::{
 
 use super::Finding;
 use crate::{
-    config::{Host, Listener, Routing, Target},
-    target::{self, Answers, Ports, Routes, WayBack},
+    config::{Destination, Host, IpNet, Listener, Routing, Target},
+    target::{self, Answers, Ports, Routes, WayBack, shown},
 };
 
 /// Adds what is there and what is missing for this listener.
@@ -27,11 +27,8 @@ pub(super) fn examine(listener: &Listener, instance: &str, findings: &mut Vec<Fi
     if source.preserve.is_none() {
         return;
     }
-    if listener.destinations.is_some() {
-        findings.push(Finding::Note(format!(
-            "listener {name}: the answers of allowed_destinations have to be routed to this machine by \
-             hand, which was not looked at"
-        )));
+    for destination in listener.destinations.iter().flatten() {
+        findings.extend(answers_of(listener, instance, destination));
     }
     for target in [Some(&listener.target), listener.target_v6.as_ref()]
         .into_iter()
@@ -40,7 +37,12 @@ pub(super) fn examine(listener: &Listener, instance: &str, findings: &mut Vec<Fi
         match addresses(target) {
             Ok(ips) => findings.extend(
                 ips.into_iter()
-                    .flat_map(|ip| way_back(listener, instance, target, ip)),
+                    .map(|ip| WayBack {
+                        net: ip.into(),
+                        ports: Ports::of(listener, target, listener.listen.port),
+                        protocol: listener.protocol,
+                    })
+                    .flat_map(|way| way_back(listener, instance, way)),
             ),
             Err(error) => findings.push(Finding::Missing(
                 format!("listener {name}: cannot resolve {target}: {error}"),
@@ -50,22 +52,32 @@ pub(super) fn examine(listener: &Listener, instance: &str, findings: &mut Vec<Fi
     }
 }
 
-/// Whether the answers of the target at `ip` come here.
-fn way_back(listener: &Listener, instance: &str, target: &Target, ip: IpAddr) -> Vec<Finding> {
-    let Some(client) = client(listener, ip) else {
+/// Whether the answers of this allowed destination come here.
+fn answers_of(listener: &Listener, instance: &str, destination: &Destination) -> Vec<Finding> {
+    let near = WayBack::from_loopback(destination, listener.protocol);
+    let mut findings = near.map_or_else(Vec::new, |way| way_back(listener, instance, way));
+    if near.is_none_or(|near| near.net != destination.net) {
+        findings.push(Finding::Note(format!(
+            "listener {}: the answers of {destination} have to be routed to this machine by hand, which \
+             was looked at for loopback only",
+            listener.name
+        )));
+    }
+    findings
+}
+
+/// Whether the answers of the targets there come here.
+fn way_back(listener: &Listener, instance: &str, way: WayBack) -> Vec<Finding> {
+    let Some(client) = client(listener, way.net) else {
         // Nobody who may come would be connected to this address.
         return Vec::new();
     };
-    let way = WayBack {
-        ip,
-        ports: Ports::of(listener, target, listener.listen.port),
-        protocol: listener.protocol,
-    };
+    let from = shown(way.net);
     let what = format!(
-        "listener {}: answers of {} port {} to clients",
-        listener.name, way.ip, way.ports
+        "listener {}: answers of {from} port {} to clients",
+        listener.name, way.ports
     );
-    let is_ours = listener.source.routing == Routing::Auto && ip.is_loopback();
+    let is_ours = listener.source.routing == Routing::Auto && way.net.addr().is_loopback();
     let mark = listener.source.mark.unwrap_or_default();
     let answers = match target::answers(way, client, mark) {
         Ok(answers) => answers,
@@ -93,7 +105,7 @@ fn way_back(listener: &Listener, instance: &str, target: &Target, ip: IpAddr) ->
     let mut findings = vec![found];
     if answers.through.is_some() {
         findings.push(Finding::Note(format!(
-            "listener {}: the host of {ip} has to send its answers to clients to this machine, by a \
+            "listener {}: the host of {from} has to send its answers to clients to this machine, by a \
              default route or a rule there; that cannot be seen from here",
             listener.name
         )));
@@ -103,11 +115,11 @@ fn way_back(listener: &Listener, instance: &str, target: &Target, ip: IpAddr) ->
 
 /// What brings the answers here.
 fn commands(way: WayBack, through: Option<&str>) -> Vec<String> {
-    let ip = match way.ip {
-        IpAddr::V4(_) => "ip",
-        IpAddr::V6(_) => "ip -6",
+    let ip = match way.net {
+        IpNet::V4(_) => "ip",
+        IpNet::V6(_) => "ip -6",
     };
-    let (from, protocol) = (way.ip, way.protocol);
+    let (from, protocol) = (shown(way.net), way.protocol);
     let ports = match way.ports {
         Ports::ALL => String::new(),
         ports => format!(" sport {ports}"),
@@ -125,16 +137,16 @@ fn commands(way: WayBack, through: Option<&str>) -> Vec<String> {
 const TABLE: u32 = 123;
 
 /// A client that may come, and whose address is not one of this machine.
-fn client(listener: &Listener, target: IpAddr) -> Option<IpAddr> {
+fn client(listener: &Listener, target: IpNet) -> Option<IpAddr> {
     let example: IpAddr = match target {
-        IpAddr::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
-        IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+        IpNet::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
+        IpNet::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
     };
     let mut allowed = listener.access.allow.iter();
     if allowed.clone().any(|net| net.contains(&example)) {
         return Some(example);
     }
-    let net = allowed.find(|net| net.addr().is_ipv4() == target.is_ipv4())?;
+    let net = allowed.find(|net| net.addr().is_ipv4() == target.addr().is_ipv4())?;
     // Not all of 127.0.0.0/8.
     net.hosts().take(2).find(|ip| !ip.is_loopback())
 }

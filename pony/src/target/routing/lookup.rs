@@ -28,13 +28,15 @@ pub struct Answers {
     pub through: Option<String>,
 }
 
-/// Where the answers of the target to `client` go; `mark` is that of the packets, or 0.
+/// Where the answers of the target to `client` go, or of the first one where several may be; `mark` is
+/// that of the packets, or 0.
 pub fn answers(way: WayBack, client: IpAddr, mark: u32) -> io::Result<Answers> {
     let mut kernel = Kernel::connect()?;
-    let target = route(&mut kernel, vec![destination(way.ip)], way.ip)?;
+    let first = way.net.hosts().next().unwrap_or(way.net.addr());
+    let target = route(&mut kernel, vec![destination(first)], first)?;
     let mut answer = vec![
         destination(client),
-        RouteAttribute::Source(address(way.ip)),
+        RouteAttribute::Source(address(first)),
         RouteAttribute::IpProto(number(way.protocol).into()),
         RouteAttribute::Sport(way.ports.first),
         RouteAttribute::Mark(mark),

@@ -12,11 +12,11 @@ use crate::{
 fn dynamic(entry: Entry) -> Entry {
     near(entry)
         .with("proxy_protocol: { accept: required, trusted: [192.0.2.1] }")
-        .with("dynamic_destination: true, allowed_destinations: [\"127.0.0.1:8000-9000\"]")
+        .with("dynamic_destination: true, allowed_destinations: [\"127.0.0.0/8:8000-9000\"]")
 }
 
 #[test]
-fn with_routes_made_by_hand_the_destination_sees_the_client_and_without_they_are_asked_for() {
+fn a_destination_on_loopback_sees_the_client() {
     let Some(lab) = Lab::new() else { return };
     tell_who_asks_at(&lab.proxy, "127.0.0.1", 8000);
     let launch = || {
@@ -24,17 +24,13 @@ fn with_routes_made_by_hand_the_destination_sees_the_client_and_without_they_are
         launch.and(&dynamic(udp("udp", 7000, "127.0.0.1:7")))
     };
     let doctor = launch().arguments(&["doctor", "-c", "FILE"]);
-    let note = "note     listener udp: the answers of allowed_destinations have to be routed";
-    lab.proxy.enter(|| doctor.finish()).expect(0, &[note]);
-    let pony = lab.start(launch());
-    pony.message(
-        "The answers of allowed_destinations must be routed here by hand: `routing: auto` does that \
-         for target_address only",
-    );
-    lab.proxy
-        .run("ip rule add from 127.0.0.1/8 iif lo table 123");
-    lab.proxy
-        .run("ip route add local 0.0.0.0/0 dev lo table 123");
+    let what = "answers of 127.0.0.0/8 port 8000-9000 to clients come here while the daemon runs";
+    lab.proxy.enter(|| doctor.finish()).expect(0, &[what]);
+    let before = lab.proxy.run("ip rule show");
+    let mut pony = lab.start(launch().server("shutdown_timeout: 0s"));
+    let rules = lab.proxy.run("ip rule show");
+    let rule = "from 127.0.0.0/8 iif lo ipproto udp sport 8000-9000 lookup";
+    assert!(rules.contains(rule), "{rules}");
 
     let mut stream = lab.client.enter(|| connect(at(PROXY_V4, 7000)));
     stream
@@ -49,4 +45,33 @@ fn with_routes_made_by_hand_the_destination_sees_the_client_and_without_they_are
     let mut buffer = [0; 100];
     let len = socket.recv(&mut buffer).unwrap();
     assert_eq!(&buffer[..len], b"203.0.113.7:1000");
+
+    pony.signal("TERM");
+    pony.wait();
+    assert_eq!(lab.proxy.run("ip rule show"), before);
+}
+
+#[test]
+fn a_destination_that_is_not_on_loopback_is_warned_of() {
+    let Some(lab) = Lab::new() else { return };
+    let entry = near(tcp("tcp", 7000, "127.0.0.1:7"))
+        .with("proxy_protocol: { accept: required, trusted: [192.0.2.1] }")
+        .with("dynamic_destination: true, allowed_destinations: [\"0.0.0.0/0:80\", 198.51.100.1]");
+    let doctor = Launch::new(&entry).arguments(&["doctor", "-c", "FILE"]);
+    lab.proxy.enter(|| doctor.finish()).expect(
+        0,
+        &[
+            "ok       listener tcp: answers of 127.0.0.0/8 port 80 to clients come here while",
+            "note     listener tcp: the answers of 0.0.0.0/0:80 have to be routed",
+            "note     listener tcp: the answers of 198.51.100.1/32 have to be routed",
+        ],
+    );
+    let pony = lab.start(Launch::new(&entry));
+    for destination in ["0.0.0.0/0:80", "198.51.100.1/32"] {
+        pony.message_where(
+            "Answers of destinations that are not on loopback must be routed here by hand: \
+             `routing: auto` does that for addresses of loopback only (see `pony doctor`)",
+            |warning| warning["destination"] == destination,
+        );
+    }
 }
