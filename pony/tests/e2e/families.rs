@@ -90,7 +90,7 @@ fn a_listener_of_one_family_refuses_clients_of_the_other() {
         // Metrics and logs know two protocols only.
         assert_eq!(pony.connections("tcp", "accepted"), 1);
         for open in pony.events("open") {
-            assert_eq!(open["protocol"], open["listener"], "{open}");
+            assert_eq!(open["protocol"], open["listener_name"], "{open}");
         }
     }
 }
