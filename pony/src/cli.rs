@@ -52,7 +52,7 @@ enum Command {
     /// Show who is banned, and for how long.
     Bans(bans::BansOptions),
     /// Stand in for go-mmproxy, with its flags: unwrap PROXY headers and keep the client's address.
-    #[command(after_help = mmproxy::HELP)]
+    #[command(after_help = mmproxy::HELP, args_override_self = true)]
     Mmproxy(mmproxy::Options),
     /// Try it: an HTTP and a UDP echo target inside the process, and the proxy in front of them.
     Demo,
@@ -80,8 +80,12 @@ Exit codes:
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let arguments = like_the_original(std::env::args_os());
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
+        Err(error) if mmproxy::has_wrong_value(&arguments, &error) => {
+            output::complain(&error.render().to_string());
+            return ExitCode::FAILURE;
+        }
         Err(error) => return usage(&error),
     };
     if cli.version {

@@ -35,7 +35,7 @@ pub use self::destination::Destination;
 use self::locate::Lines;
 pub use self::model::{
     AcceptHeaders, Access, Admin, AttachMode, AttemptLimit, Config, ControlSocket, Family, Guard,
-    GuardMode, Interfaces, KernelLog, Lane, Limits, Listener, Logging, MetricsEndpoint, Protocol,
+    GuardMode, Interfaces, Lane, Limits, Listener, LogLevel, Logging, MetricsEndpoint, Protocol,
     ProxyProtocol, Refuse, Routing, SendHeaders, SentFields, Server, SessionLog, Severity, Source,
     SourcePort, StdoutFormat, Syslog, SyslogTransport, Tcp, TcpShare, Udp, UdpHeader,
 };

@@ -7,6 +7,7 @@ use std::{
     process::ExitCode,
 };
 
+use clap::error::ErrorKind;
 use serde_json::to_string;
 
 use super::{output, run};
@@ -27,7 +28,8 @@ pub(super) struct Options {
     /// Where IPv6 clients are forwarded to.
     #[arg(long = "6", value_name = "HOST:PORT", default_value = "[::1]:443")]
     target_v6: String,
-    /// 2 logs every connection; refusals and errors are always logged, once a second at most.
+    /// Refusals and errors are always logged, once a second at most. 1: and connections that broke, or were
+    /// closed before their header. 2: and every connection with its states.
     #[arg(long = "v", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     verbosity: u8,
     /// The mark of the packets to the targets (`SO_MARK`). 0: none.
@@ -69,7 +71,7 @@ Exit codes:
 
 /// With two dashes what has one after `mmproxy`, which is what clap understands.
 pub(super) fn with_two_dashes(arguments: &mut [OsString]) {
-    if arguments.get(1).is_none_or(|command| command != "mmproxy") {
+    if !is_asked_for(arguments) {
         return;
     }
     for argument in &mut arguments[2..] {
@@ -82,6 +84,16 @@ pub(super) fn with_two_dashes(arguments: &mut [OsString]) {
             *argument = OsString::from(format!("-{text}"));
         }
     }
+}
+
+/// Whether it was asked for with a value that a flag cannot have. That ends go-mmproxy with 1.
+pub(super) fn has_wrong_value(arguments: &[OsString], error: &clap::Error) -> bool {
+    let kinds = [ErrorKind::InvalidValue, ErrorKind::ValueValidation];
+    is_asked_for(arguments) && kinds.contains(&error.kind())
+}
+
+fn is_asked_for(arguments: &[OsString]) -> bool {
+    arguments.get(1).is_some_and(|command| command == "mmproxy")
 }
 
 pub(super) fn main(options: &Options) -> ExitCode {
@@ -113,6 +125,12 @@ impl Options {
         let mut text = String::from(HEAD);
         if self.listeners > 1 {
             line(&mut text, 2, "threads", &self.listeners.to_string());
+        }
+        text += LOGGING;
+        match self.verbosity {
+            0 => {}
+            1 => line(&mut text, 2, "level", "debug"),
+            _ => line(&mut text, 2, "level", "trace"),
         }
         text += SERVICES;
         line(&mut text, 4, "protocol", &self.protocol);
@@ -198,9 +216,12 @@ server:
   name: mmproxy
 ";
 
-const SERVICES: &str = "\
+const LOGGING: &str = "\
 logging:
   stdout: { enabled: true, use_json: true }
+";
+
+const SERVICES: &str = "\
 guard: { mode: off }
 admin: { socket: off }
 listeners:
@@ -212,9 +233,10 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::config::{Config, Protocol};
+    use crate::config::{Config, LogLevel, Protocol};
 
     #[derive(clap::Parser, Debug)]
+    #[command(args_override_self = true)]
     struct Cli {
         #[command(flatten)]
         options: Options,
@@ -253,6 +275,19 @@ mod tests {
         assert!(listener.proxy_protocol.accept.as_ref().unwrap().is_required);
         assert!(!listener.transparent && !listener.session_log.close);
         assert_eq!(config.server.threads, None);
+        assert_eq!(config.logging.level, LogLevel::Info);
+    }
+
+    #[test]
+    fn each_verbosity_says_more() {
+        for (flag, level, is_each_logged) in [
+            ("-v=1", LogLevel::Debug, false),
+            ("-v=2", LogLevel::Trace, true),
+        ] {
+            let config = config(&[flag]);
+            assert_eq!(config.logging.level, level);
+            assert_eq!(config.listeners[0].session_log.start, is_each_logged);
+        }
     }
 
     #[test]
@@ -287,7 +322,9 @@ mod tests {
 
     #[test]
     fn values_may_follow_in_an_argument_of_their_own_and_the_rest_is_ignored() {
-        let options = options(&["-l", "localhost:1", "-mark", "7", "whatever"]).unwrap();
+        // Of a flag that is there twice the last one counts.
+        let flags = ["-l", "localhost:1", "-mark", "1", "-mark", "7", "whatever"];
+        let options = options(&flags).unwrap();
         assert_eq!((&*options.listen, options.mark), ("localhost:1", 7));
     }
 
@@ -303,7 +340,7 @@ mod tests {
         }
         for flag in ["-h", "-help", "--help"] {
             let kind = options(&[flag]).unwrap_err().kind();
-            assert_eq!(kind, clap::error::ErrorKind::DisplayHelp);
+            assert_eq!(kind, ErrorKind::DisplayHelp);
         }
     }
 

@@ -12,7 +12,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::{ConfigFile, load, output};
 use crate::{
-    config::{Config, Errors, KernelLog, Loaded, Problem},
+    config::{Config, Errors, Loaded, LogLevel, Problem},
     daemon::Daemon,
     kernel,
     observe::{Log, Metrics, Sinks, tracing_layer},
@@ -29,7 +29,7 @@ pub(super) struct Options {
     kernel_log: Option<Level>,
 }
 
-/// As [`KernelLog`].
+/// As [`LogLevel`].
 #[derive(clap::ValueEnum, Clone, Copy, Debug)]
 enum Level {
     Error,
@@ -39,7 +39,7 @@ enum Level {
     Trace,
 }
 
-impl From<Level> for KernelLog {
+impl From<Level> for LogLevel {
     fn from(level: Level) -> Self {
         match level {
             Level::Error => Self::Error,
@@ -78,7 +78,7 @@ fn run_to_end(loaded: Loaded, source: &str, ready: impl FnOnce(&Daemon)) -> Resu
     let metrics = Metrics::new().context("cannot set up metrics")?;
     let (log, sinks) = Log::start(&config.logging, &metrics).context("cannot start logging")?;
     // The kernel programs say no more than they were told to.
-    let layer = tracing_layer(log.clone(), LevelFilter::INFO)
+    let layer = tracing_layer(log.clone(), filter(config.logging.level))
         .with_target(kernel::LOG_TARGET, LevelFilter::TRACE);
     let subscriber = tracing_subscriber::registry().with(layer);
     tracing::subscriber::set_global_default(subscriber).context("cannot set up logging")?;
@@ -100,6 +100,16 @@ fn run_to_end(loaded: Loaded, source: &str, ready: impl FnOnce(&Daemon)) -> Resu
         output::complain(&format!("pony: {error}"));
     }
     result
+}
+
+const fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
 }
 
 /// What `pony check` prints belongs in the log of a daemon.

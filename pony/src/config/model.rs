@@ -48,6 +48,8 @@ pub struct Server {
 /// Where events and messages go; at least one is set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Logging {
+    /// How much the daemon says besides the events of flows and sessions.
+    pub level: LogLevel,
     pub syslog: Option<Syslog>,
     /// The file that receives one JSON object a line.
     pub json_file: Option<PathBuf>,
@@ -133,14 +135,15 @@ pub struct Guard {
     /// The `server.name` under which maps and programs are pinned. Without one nothing is pinned.
     pub instance: Option<String>,
     /// What the kernel programs say themselves. From the command line.
-    pub kernel_log: Option<KernelLog>,
+    pub kernel_log: Option<LogLevel>,
 }
 
-/// How much the kernel programs say themselves: messages of this kind and of those before it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum KernelLog {
+/// How much is said: messages of this kind and of those before it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LogLevel {
     Error,
     Warn,
+    #[default]
     Info,
     Debug,
     Trace,

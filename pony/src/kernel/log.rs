@@ -24,24 +24,24 @@ use log::{Metadata, Record};
 use tracing::{debug, error, info, trace, warn};
 
 use super::error::explain;
-use crate::config::KernelLog;
+use crate::config::LogLevel;
 
 /// The `tracing` target of what the kernel programs say.
 pub const LOG_TARGET: &str = "kernel";
 
 /// Tells the programs what to say; nothing without a level.
-pub(super) fn prepare(loader: &mut EbpfLoader<'_>, level: Option<KernelLog>) {
+pub(super) fn prepare(loader: &mut EbpfLoader<'_>, level: Option<LogLevel>) {
     let level = match level {
         None => {
             // The programs name the buffer all the same.
             loader.map_max_entries(BUFFER, LEAST_BUFFER);
             &0
         }
-        Some(KernelLog::Error) => &1,
-        Some(KernelLog::Warn) => &2,
-        Some(KernelLog::Info) => &3,
-        Some(KernelLog::Debug) => &4,
-        Some(KernelLog::Trace) => &5_u8,
+        Some(LogLevel::Error) => &1,
+        Some(LogLevel::Warn) => &2,
+        Some(LogLevel::Info) => &3,
+        Some(LogLevel::Debug) => &4,
+        Some(LogLevel::Trace) => &5_u8,
     };
     loader.override_global(aya_log::LEVEL, level, false);
 }

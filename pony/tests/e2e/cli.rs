@@ -118,6 +118,38 @@ fn help_is_no_mistake_and_nonsense_is() {
 }
 
 #[test]
+fn mmproxy_explains_itself_and_ends_as_go_mmproxy_does() {
+    for flag in ["-h", "-help", "--help"] {
+        pony(&["mmproxy", flag]).expect(0, &["--allowed-subnets", "--close-after", "PROXY header"]);
+    }
+    pony(&["mmproxy", "-listener", "2"]).expect(2, &["--listener"]);
+    for (flags, texts) in [
+        (&["-p", "sctp"][..], ["sctp", "tcp, udp"]),
+        (&["-v", "3"], ["3", "0..=2"]),
+        (&["-listeners", "0"], ["0", "1.."]),
+        (&["-mark=-1"], ["-1", "--mark"]),
+        (&["-l", "0.0.0.0"], ["listen_address", "has no port"]),
+        (&["-4", "127.0.0.1:http-no"], ["target_address", "http-no"]),
+        (&["-6", "[::1:443"], ["target_address_v6", "[::1:443"]),
+        (
+            &["-allowed-subnets", "/no/such/file"],
+            ["trusted", "/no/such/file"],
+        ),
+    ] {
+        pony(&[&["mmproxy"], flags].concat()).expect(1, &texts);
+    }
+}
+
+#[test]
+fn the_configuration_that_mmproxy_prints_is_a_good_one() {
+    let flags = ["-p", "udp", "-v", "2", "-mark", "7", "-dynamic-destination"];
+    let printed = pony(&[&["mmproxy", "-print-config"], &flags[..]].concat());
+    printed.expect(0, &["dynamic_destination: true", "level: trace"]);
+    let (_folder, file) = file(&printed.output);
+    pony(&["check", "-c", &file, "--offline"]).expect(0, &[&file, "1 listener"]);
+}
+
+#[test]
 fn a_test_whose_daemon_does_not_start_fails_with_what_the_daemon_says() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

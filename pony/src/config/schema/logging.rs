@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use crate::config::address::{Host, HostPort};
-use crate::config::model::{Logging, Protocol, Severity, StdoutFormat, Syslog, SyslogTransport};
+use crate::config::model::{
+    LogLevel, Logging, Protocol, Severity, StdoutFormat, Syslog, SyslogTransport,
+};
 use crate::config::node::Kind;
 use crate::config::problem::Complaint;
 use crate::config::reader::{Entry, Section};
 
-pub(super) const KEYS: &[&str] = &["syslog", "jsonlog", "stdout"];
+pub(super) const KEYS: &[&str] = &["level", "syslog", "jsonlog", "stdout"];
 pub(super) const SYSLOG_KEYS: &[&str] = &["enabled", "network", "address", "tag", "priority"];
 pub(super) const JSONLOG_KEYS: &[&str] = &["enabled", "path"];
 pub(super) const STDOUT_KEYS: &[&str] = &["enabled", "use_json"];
@@ -16,6 +18,14 @@ pub(super) const STDOUT_KEYS: &[&str] = &["enabled", "use_json"];
 const DEFAULT_TAG: &str = "pony";
 
 const NONE_ENABLED: &str = "write `stdout:` with `enabled: true` below `logging:`";
+
+const LEVELS: &[(&str, LogLevel)] = &[
+    ("error", LogLevel::Error),
+    ("warning", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
 
 const PRIORITIES: &[(&str, Severity)] = &[
     ("debug", Severity::Debug),
@@ -61,7 +71,12 @@ pub(super) fn check(top: &Section<'_>) -> Option<Logging> {
     let syslog = syslog.and_then(|block| check_syslog(&block, syslog_on));
     let json_file = jsonlog.and_then(|block| check_jsonlog(&block, jsonlog_on));
     let stdout = stdout.map(|block| check_stdout(&block));
+    let level = match section.get("level") {
+        Some(entry) => entry.word("a level", LEVELS),
+        None => Some(LogLevel::default()),
+    };
     Some(Logging {
+        level: level?,
         syslog: syslog.filter(|_| syslog_on),
         json_file: json_file.filter(|_| jsonlog_on),
         stdout: stdout.filter(|_| stdout_on),

@@ -109,7 +109,7 @@ fn every_sink_gets_everything_and_flush_waits_for_it() {
             priority: Severity::Warning,
         }),
         json_file: Some(file.clone()),
-        stdout: None,
+        ..Logging::default()
     };
     let (log, sinks) = Log::start(&logging, &Metrics::new().unwrap()).unwrap();
     log.message(message("information"));
