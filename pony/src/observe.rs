@@ -38,7 +38,7 @@ pub use self::metrics::{
     ErrorKind, GuardMetrics, HeaderMetrics, HeaderResult, LaneMetrics, ListenerMetrics, Metrics,
     MetricsError,
 };
-pub use self::record::{Direction, FlowRecord};
+pub use self::record::{Direction, FlowRecord, Party};
 pub use self::recorder::Recorder;
 pub use self::session_log::SessionLogger;
 pub use self::throttle::Throttle;

@@ -4,23 +4,24 @@
 //! with the payload; nothing of a stranger's is looked at; a front end that is slow keeps only itself
 //! waiting, as one of the connections that its own address may have.
 
+mod reading;
+
 use std::{
-    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::AsFd as _,
     sync::Arc,
 };
 
-use rustix::net::{RecvFlags, recv};
-use tokio::{io::Interest, net::TcpStream, select, time::timeout};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use self::reading::{Problem, Reading};
 use super::service::{Service, canonical};
 use crate::{
     config::{self, AcceptHeaders, Access, Host, HostPort, IpNet, Limits, SendHeaders},
-    observe::{HeaderResult, Passage, Recorder},
+    observe::{HeaderResult, Party, Passage},
     policy::Nets,
-    proxy_header::{self, Fields, Header, HeaderError, Progress, Transport, Version, has_begun},
+    proxy_header::{Fields, Header, HeaderError, Transport, Version},
     target::{self, DestinationError, Destinations, Origin},
 };
 
@@ -132,6 +133,7 @@ fn sibling(net: &IpNet, len: u8) -> Option<IpNet> {
 /// For whom a connection is.
 #[derive(Clone, Debug)]
 pub(super) struct Introduction {
+    pub(super) party: Party,
     pub(super) origin: Origin,
     /// The proxy that said so, if one did.
     pub(super) front_end: Option<SocketAddr>,
@@ -141,6 +143,7 @@ pub(super) struct Introduction {
 impl From<Origin> for Introduction {
     fn from(origin: Origin) -> Self {
         Self {
+            party: Party::Client,
             origin,
             front_end: None,
             fields: Fields::default(),
@@ -162,7 +165,14 @@ impl Introduction {
     /// Of what begins with this header, sent by `front_end`. `None` if it names no client.
     pub(super) fn by(header: Header, front_end: SocketAddr) -> Option<Self> {
         let ends = header.ends?;
+        // Version 1 has no other form for a front end's own connection.
+        let is_own = ends.source == front_end;
         Some(Self {
+            party: if is_own {
+                Party::FrontEnd
+            } else {
+                Party::Client
+            },
             origin: ends.into(),
             front_end: Some(front_end),
             fields: header.fields,
@@ -210,7 +220,7 @@ pub(super) async fn introduce(
     cut: &CancellationToken,
 ) -> Option<Introduction> {
     let mut reading = Reading::default();
-    let read = match reading.attempt(socket) {
+    let read = match reading.attempt(socket.as_fd()) {
         Ok(None) => {
             reading
                 .wait(service, front_ends, socket, front_end, cut)
@@ -230,16 +240,21 @@ pub(super) async fn introduce(
     let is_required = front_ends.rules.is_required;
     match read {
         Ok(header) => {
-            recorder.header(result_of(&header));
-            Some(Introduction::by(header, front_end).unwrap_or_else(own))
+            recorder.header_accepted(front_end, result_of(&header));
+            Some(
+                Introduction::by(header, front_end).unwrap_or_else(|| Introduction {
+                    party: Party::FrontEnd,
+                    ..own()
+                }),
+            )
         }
         Err(problem) if !is_required && !reading.has_begun() && problem.is_silence() => {
             recorder.header(HeaderResult::None);
             Some(own())
         }
         // A look whether somebody listens is nothing to write about.
-        Err(Problem::Closed) if reading.received == 0 => {
-            recorder.header(HeaderResult::Closed);
+        Err(Problem::Closed) if reading.is_empty() => {
+            recorder.header_awaited_in_vain(front_end);
             None
         }
         Err(problem) => {
@@ -266,159 +281,6 @@ pub(super) const fn result_of_error(error: HeaderError) -> HeaderResult {
         HeaderError::Checksum => HeaderResult::Checksum,
     }
 }
-
-/// Why there is no header.
-#[derive(Debug, thiserror::Error)]
-enum Problem {
-    #[error(transparent)]
-    Header(#[from] HeaderError),
-    #[error(transparent)]
-    Destination(#[from] DestinationError),
-    #[error("the PROXY header did not come in time")]
-    Timeout,
-    #[error("the connection ended before its PROXY header")]
-    Closed,
-}
-
-impl Problem {
-    /// Whether it may be that a client without a header was meant.
-    const fn is_silence(&self) -> bool {
-        matches!(
-            self,
-            Self::Header(HeaderError::Missing) | Self::Timeout | Self::Closed
-        )
-    }
-
-    const fn result(&self) -> HeaderResult {
-        match self {
-            Self::Header(error) => result_of_error(*error),
-            Self::Destination(_) => HeaderResult::Destination,
-            Self::Timeout => HeaderResult::Timeout,
-            Self::Closed => HeaderResult::Closed,
-        }
-    }
-}
-
-/// A header that is being received. It stays in the socket until it is whole.
-#[derive(Default)]
-struct Reading {
-    /// Room for what may be one; no more than twice what has come.
-    buffer: Vec<u8>,
-    received: usize,
-}
-
-impl Reading {
-    /// Waits for the header, as one of the connections of the front end's address. `None` if there is
-    /// no place for it, or the daemon ends.
-    async fn wait(
-        &mut self,
-        service: &Service,
-        front_ends: &FrontEnds,
-        socket: &TcpStream,
-        front_end: SocketAddr,
-        cut: &CancellationToken,
-    ) -> Option<Result<Header, Problem>> {
-        let address = front_end.ip();
-        let place = match service.policy.wait(address) {
-            Ok(place) => place,
-            Err(reason) => {
-                service.recorder.refused(address, reason);
-                return None;
-            }
-        };
-        if let Some(reason) = place.violation() {
-            service.recorder.violated(address, reason);
-        }
-        let _awaited = Awaited::new(&service.recorder);
-        select! {
-            biased;
-            () = cut.cancelled() => None,
-            read = timeout(front_ends.rules.timeout, self.finish(socket)) => {
-                Some(read.unwrap_or(Err(Problem::Timeout)))
-            }
-        }
-    }
-
-    async fn finish(&mut self, socket: &TcpStream) -> Result<Header, Problem> {
-        loop {
-            let ready = socket.ready(Interest::READABLE).await;
-            let ready = ready.map_err(|_broken| Problem::Closed)?;
-            let mut read = Ok(None);
-            // Whatever comes after the look makes it ready again.
-            let looked = socket.try_io(Interest::READABLE, || {
-                read = self.attempt(socket);
-                match read {
-                    Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
-                    _ => Ok(()),
-                }
-            });
-            match read? {
-                Some(header) => return Ok(header),
-                None if looked.is_err() && ready.is_read_closed() => return Err(Problem::Closed),
-                None => {}
-            }
-        }
-    }
-
-    /// Looks at what has come, and takes the header if that is all there.
-    fn attempt(&mut self, socket: &TcpStream) -> Result<Option<Header>, Problem> {
-        let fd = socket.as_fd();
-        if self.buffer.is_empty() {
-            self.buffer.resize(USUAL_LEN, 0);
-        }
-        loop {
-            let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-            self.received = match recv(fd, &mut self.buffer[..], flags) {
-                Ok((0, _)) => return Err(Problem::Closed),
-                Ok((len, _)) => len,
-                Err(rustix::io::Errno::AGAIN) => return Ok(None),
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(_broken) => return Err(Problem::Closed),
-            };
-            let bytes = &self.buffer[..self.received];
-            match proxy_header::decode(bytes, Transport::Stream)? {
-                Progress::Complete { header, len } => {
-                    // It was there a moment ago, and nobody else reads.
-                    let taken = recv(fd, &mut self.buffer[..len], RecvFlags::DONTWAIT);
-                    return match taken {
-                        Ok((taken, _)) if taken == len => Ok(Some(header)),
-                        _ => Err(Problem::Closed),
-                    };
-                }
-                Progress::More(wanted) => {
-                    if self.received < self.buffer.len() {
-                        return Ok(None);
-                    }
-                    self.buffer.resize(wanted.min(2 * self.received), 0);
-                }
-            }
-        }
-    }
-
-    /// Whether what has come can be nothing but a header.
-    fn has_begun(&self) -> bool {
-        has_begun(&self.buffer[..self.received])
-    }
-}
-
-/// Counts a connection as waiting.
-struct Awaited<'a>(&'a Recorder);
-
-impl<'a> Awaited<'a> {
-    fn new(recorder: &'a Recorder) -> Self {
-        recorder.header_awaited(true);
-        Self(recorder)
-    }
-}
-
-impl Drop for Awaited<'_> {
-    fn drop(&mut self) {
-        self.0.header_awaited(false);
-    }
-}
-
-/// Longer than nearly all headers. Version 2 may have 64 KB.
-const USUAL_LEN: usize = 256;
 
 #[cfg(test)]
 mod tests {

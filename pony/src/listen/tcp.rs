@@ -117,7 +117,7 @@ impl Arrival {
         mut introduction: Introduction,
         cut: &CancellationToken,
     ) -> Option<Self> {
-        let origin = introduction.origin;
+        let Introduction { party, origin, .. } = introduction;
         let permit = service.admit(origin.client.ip())?;
         service.name(&mut introduction);
         let target = service.target(&introduction);
@@ -125,7 +125,7 @@ impl Arrival {
         let is_sent = service.config.proxy_protocol.send.is_some();
         Some(Self {
             sockets: Sockets::new(socket),
-            record: Arc::new(service.recorder.open(origin.client, target, passage)),
+            record: Arc::new(service.recorder.open(party, origin.client, target, passage)),
             permit,
             introduction: is_sent.then(|| Box::new(introduction)),
             cut: cut.clone(),

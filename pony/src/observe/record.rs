@@ -18,6 +18,7 @@ use std::{
 
 use pony_common::reason::Reason;
 use tokio::time::sleep;
+use tracing::trace;
 
 use super::{ErrorKind, EventKind, FlowEvent, Passage, SessionLogger, recorder::Recorder};
 use crate::config::{HostPort, Lane};
@@ -31,6 +32,15 @@ pub enum Direction {
     Received,
 }
 
+/// Who a flow or session is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Party {
+    Client,
+    /// A front end that speaks for itself. As long as it says nothing that is a look whether somebody
+    /// listens, and no news.
+    FrontEnd,
+}
+
 /// See the module. Shared between the two directions.
 pub struct FlowRecord {
     recorder: Arc<Recorder>,
@@ -38,6 +48,8 @@ pub struct FlowRecord {
     passage: Option<Arc<Passage>>,
     target: Arc<HostPort>,
     opened: Instant,
+    /// Its open event is due, or was.
+    announced: OnceLock<()>,
     connected: OnceLock<()>,
     sent: Figures,
     received: Figures,
@@ -59,28 +71,38 @@ struct Figures {
 impl FlowRecord {
     pub(super) fn open(
         recorder: Arc<Recorder>,
+        party: Party,
         source: SocketAddr,
         target: Arc<HostPort>,
         passage: Option<Arc<Passage>>,
     ) -> Self {
         recorder.metrics.accepted.inc();
         recorder.metrics.active.inc();
-        let should_log = SessionLogger::new(&recorder.session_log).should_log_start();
         let record = Self {
             recorder,
             source,
             passage,
             target,
             opened: Instant::now(),
+            announced: OnceLock::new(),
             connected: OnceLock::new(),
             sent: Figures::default(),
             received: Figures::default(),
             lanes: Lanes::default(),
         };
-        if should_log {
-            record.log(EventKind::Open, None);
+        if party == Party::Client {
+            record.announce();
         }
         record
+    }
+
+    /// Logs that it opened, unless it is known.
+    fn announce(&self) {
+        self.announced.get_or_init(|| {
+            if SessionLogger::new(&self.recorder.session_log).should_log_start() {
+                self.log(EventKind::Open, None);
+            }
+        });
     }
 
     /// The client.
@@ -95,7 +117,19 @@ impl FlowRecord {
 
     /// The target is connected: from here on it counts for the histogram of durations.
     pub fn connected(&self) {
-        self.connected.get_or_init(|| ());
+        self.connected.get_or_init(|| {
+            let (listener, client, target) = (&*self.recorder.listener, self.source, &self.target);
+            trace!(listener, %client, %target, "Connected to target");
+        });
+    }
+
+    /// A direction of a stream has reached its end of file, and the other peer is about to be told.
+    pub fn ended(&self, direction: Direction) {
+        let (listener, client, target) = (&*self.recorder.listener, self.source, &self.target);
+        match direction {
+            Direction::Sent => trace!(listener, %client, %target, "Client has sent everything"),
+            Direction::Received => trace!(listener, %client, %target, "Target has sent everything"),
+        }
     }
 
     /// There is no connection to the target.
@@ -190,6 +224,7 @@ impl FlowRecord {
             loop {
                 sleep(UPDATE_CHECK).await;
                 if logger.update(self.opened.elapsed(), self.bytes()) {
+                    self.announce();
                     self.log(EventKind::Update, None);
                 }
             }
@@ -207,9 +242,15 @@ impl FlowRecord {
                 .duration
                 .observe(duration.as_secs_f64());
         }
+        if self.announced.get().is_none() && self.sent.bytes.load(Relaxed) == 0 {
+            return self.recorder.looked_in(self.source, error.as_deref());
+        }
+        self.announce();
         let logger = SessionLogger::new(&self.recorder.session_log);
         if logger.should_log_close(duration, self.bytes()) {
             self.log(EventKind::Close, error);
+        } else if let Some(error) = error {
+            self.recorder.broken(self.source, &error);
         }
     }
 
@@ -227,8 +268,10 @@ impl FlowRecord {
     fn log(&self, kind: EventKind, error: Option<String>) {
         let recorder = &self.recorder;
         let is_open = kind == EventKind::Open;
+        let now = SystemTime::now();
+        let opened = || now.checked_sub(self.opened.elapsed()).unwrap_or(now);
         recorder.log.flow(FlowEvent {
-            at: SystemTime::now(),
+            at: if is_open { opened() } else { now },
             kind,
             listener: Arc::clone(&recorder.listener),
             protocol: recorder.protocol,

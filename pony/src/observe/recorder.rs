@@ -12,10 +12,11 @@ use std::{
 };
 
 use pony_common::reason::Reason;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, trace, warn};
 
 use super::{
-    ErrorKind, FlowRecord, HeaderMetrics, HeaderResult, ListenerMetrics, Log, Passage, Throttle,
+    ErrorKind, FlowRecord, HeaderMetrics, HeaderResult, ListenerMetrics, Log, Party, Passage,
+    Throttle,
 };
 use crate::config::{self, HostPort, Protocol, SessionLog};
 
@@ -46,6 +47,9 @@ struct Throttles {
     opening: Throttle,
     relay: Throttle,
     header: Throttle,
+    left: Throttle,
+    looked_in: Throttle,
+    broken: Throttle,
 }
 
 impl Recorder {
@@ -80,11 +84,12 @@ impl Recorder {
     /// is something to say about it.
     pub fn open(
         self: &Arc<Self>,
+        party: Party,
         source: SocketAddr,
         target: Arc<HostPort>,
         passage: Option<Arc<Passage>>,
     ) -> FlowRecord {
-        FlowRecord::open(Arc::clone(self), source, target, passage)
+        FlowRecord::open(Arc::clone(self), party, source, target, passage)
     }
 
     /// A client was refused.
@@ -166,6 +171,42 @@ impl Recorder {
     pub fn header(&self, result: HeaderResult) {
         if let Some(headers) = &self.headers {
             headers.count(result);
+        }
+    }
+
+    /// A trusted front end's connection has begun with this header.
+    pub fn header_accepted(&self, front_end: SocketAddr, result: HeaderResult) {
+        self.header(result);
+        let (listener, header) = (&*self.listener, result.as_str());
+        trace!(listener, %front_end, header, "PROXY header accepted");
+    }
+
+    /// A trusted front end's connection ended before anything came.
+    pub fn header_awaited_in_vain(&self, front_end: SocketAddr) {
+        self.header(HeaderResult::Closed);
+        if let Some(Turn { suppressed }) = turn(&self.throttles.left) {
+            let listener = &*self.listener;
+            debug!(listener, %front_end, suppressed, "Connection ended without a byte");
+        }
+    }
+
+    /// A front end's own connection has ended, without a byte from it.
+    pub(super) fn looked_in(&self, front_end: SocketAddr, error: Option<&str>) {
+        if let Some(Turn { suppressed }) = turn(&self.throttles.looked_in) {
+            let listener = &*self.listener;
+            debug!(listener, %front_end, error, suppressed, "Front end has looked whether somebody listens");
+        }
+    }
+
+    /// A flow or session of which there is no close event did not end in good order.
+    pub(super) fn broken(&self, client: SocketAddr, error: &str) {
+        if let Some(Turn { suppressed }) = turn(&self.throttles.broken) {
+            let listener = &*self.listener;
+            let text = match self.protocol {
+                Protocol::Tcp => "Connection broken",
+                Protocol::Udp => "Session broken",
+            };
+            debug!(listener, %client, error, suppressed, "{text}");
         }
     }
 

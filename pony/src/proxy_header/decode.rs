@@ -117,7 +117,12 @@ fn binary(bytes: &[u8], transport: Transport) -> Result<Progress, HeaderError> {
         0x21 => false,
         _ => return Err(HeaderError::Malformed("has an unknown version or command")),
     };
-    let (block, of) = block(family)?;
+    let (block, of) = match block(family) {
+        // Of its own connection a proxy says nothing that counts, not even the family (section 2.2). Where
+        // fields would begin is unknown then.
+        Err(_) if is_local => (usize::from(u16::MAX), None),
+        known => known?,
+    };
     let len = FIXED + usize::from(u16::from_be_bytes([high, low]));
     let tlvs = FIXED + block;
     // What a proxy says of its own connection is of no interest, so it need not be right.

@@ -151,6 +151,8 @@ fn binary_headers_that_count() {
         (binary(0x20, 0x11, V4_ENDS), None),
         (binary(0x20, 0x11, &[1, 2, 3]), None),
         (binary(0x20, 0x12, &[]), None),
+        (binary(0x20, 0x41, V4_ENDS), None),
+        (binary(0x20, 0xff, &[3, 0, 4, 1, 2, 3, 4]), None),
         (binary(0x21, 0x00, &[]), None),
         (binary(0x21, 0x00, b"nobody knows what"), None),
         (binary(0x21, 0x31, &unix), None),
@@ -316,6 +318,30 @@ fn the_longest_fields_count_and_fit_into_a_header_for_a_target() {
             "{kind}: {error}"
         );
     }
+}
+
+#[test]
+fn what_is_known_of_the_clients_tls_is_passed_on() {
+    // With a certificate that was verified, `TLSv1.3`, and a common name.
+    let tls = [
+        &[0x07, 0, 0, 0, 0, 0x21, 0, 7][..],
+        b"TLSv1.3",
+        &[0x22, 0, 5],
+        b"a.org",
+    ]
+    .concat();
+    let len = u8::try_from(tls.len()).unwrap();
+    let alpn = [&[0x01, 0, 2][..], b"h2"].concat();
+    let header = binary(
+        0x21,
+        0x11,
+        &[V4_ENDS, &alpn, &[0x20, 0, len], &tls].concat(),
+    );
+    let (ends, fields, _) = decoded(&header);
+    assert_eq!(fields.alpn.as_deref(), Some(&b"h2"[..]));
+    assert!(fields.tls.is_some());
+    let again = encode(Version::V2, Transport::Stream, ends.unwrap(), &fields);
+    assert_eq!(again, header);
 }
 
 #[test]

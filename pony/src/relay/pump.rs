@@ -145,9 +145,12 @@ impl<'a, 'm> Pump<'a, 'm> {
             return Poll::Ready(end);
         }
         self.progress.note(Doing::Ended, sys::now());
-        if matches!(end, Ok(Stop::Ended)) && self.other.doing() == Doing::Ended {
-            // Both sockets are about to be closed, with nothing unread, which says the same.
-            return Poll::Ready(end);
+        if matches!(end, Ok(Stop::Ended)) {
+            self.flow.record.ended(self.direction);
+            if self.other.doing() == Doing::Ended {
+                // Both sockets are about to be closed, with nothing unread, which says the same.
+                return Poll::Ready(end);
+            }
         }
         Poll::Ready(match SockRef::from(self.to).shutdown(Shutdown::Write) {
             Ok(()) => end,

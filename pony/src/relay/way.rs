@@ -136,6 +136,7 @@ impl<'a> Way<'a> {
     fn end(&mut self, lane: &lanes::Direction<'_>) -> Result<(), End> {
         self.state = State::Ended;
         self.progress.note(Doing::Ended, sys::now());
+        self.record.ended(self.direction);
         let sink = lane.sink();
         match SockRef::from(&sink).shutdown(Shutdown::Write) {
             Ok(()) => Ok(()),

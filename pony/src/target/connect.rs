@@ -343,6 +343,22 @@ mod tests {
     }
 
     #[test]
+    fn whoever_speaks_for_a_client_is_not_waited_for_long() {
+        let (tools, target) = (tools(), at("192.0.2.2:80".parse().unwrap()));
+        let source = Source {
+            preserve: Some(SourcePort::Preferred),
+            ..OURS
+        };
+        let ours = dial(&tools, &target);
+        assert_eq!(ours.limit(), Duration::from_secs(10));
+        let clients = Dial {
+            source: &source,
+            ..dial(&tools, &target)
+        };
+        assert_eq!(clients.limit(), MOST_FROM_CLIENT);
+    }
+
+    #[test]
     fn a_dead_first_address_leaves_time_for_the_second() {
         let deadline = Instant::now() + Duration::from_secs(10);
         assert!(share(deadline, 2) < deadline - Duration::from_secs(4));

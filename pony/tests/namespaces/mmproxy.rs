@@ -8,7 +8,11 @@ use std::{
 use crate::{
     harness::{
         Entry, Launch, PATIENCE, Pony,
-        peers::{accept, connect, expect_bytes, expect_closed, expect_datagram, read_to_end},
+        peers::{
+            accept, connect, expect_bytes, expect_closed, expect_datagram, expect_reset,
+            read_to_end, reset,
+        },
+        wait_eq,
     },
     lab::Lab,
 };
@@ -167,6 +171,89 @@ fn who_is_in_no_allowed_subnet_is_closed_before_a_byte_is_read() {
     let _pony = machine.start(&["-allowed-subnets", file.to_str().unwrap()]);
     let stream = machine.lab.proxy.enter(|| connect(NEAR.parse().unwrap()));
     expect_closed(&stream);
+}
+
+#[test]
+fn a_file_of_subnets_without_any_lets_nobody_in() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let pony = machine.start(&["-allowed-subnets", file.path().to_str().unwrap()]);
+    let stream = machine.lab.proxy.enter(|| connect(NEAR.parse().unwrap()));
+    expect_closed(&stream);
+    pony.message_where("Configuration", |said| {
+        said["problem"] == "is empty, which trusts nobody"
+    });
+}
+
+#[test]
+fn a_machine_without_ipv6_needs_no_flag_for_it() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine
+        .lab
+        .proxy
+        .enter(|| std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1").unwrap());
+    let launch = Launch::new(&Entry::tcp("127.0.0.1:1"));
+    let flags = ["mmproxy", "-l", "0.0.0.0:12345", "-4", "127.0.0.1:54321"];
+    let _pony = machine.lab.start(launch.arguments(&flags));
+    let _stream = machine.says(NEAR, b"PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\n");
+    let backend = accept(&machine.backends[0]);
+    assert_eq!(
+        backend.peer_addr().unwrap().to_string(),
+        "192.168.0.1:56324"
+    );
+}
+
+#[test]
+fn each_verbosity_says_more_of_what_becomes_of_connections() {
+    const BY_LEVEL: [&[&str]; 3] = [
+        &["Connection closed: no valid PROXY header"],
+        &["Connection ended without a byte", "Connection broken"],
+        &[
+            "PROXY header accepted",
+            "Connected to target",
+            "Client has sent everything",
+            "Target has sent everything",
+        ],
+    ];
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    for (level, port) in (0..3).zip(50_000..) {
+        let pony = machine.start(&["-v", &level.to_string()]);
+        drop(machine.lab.proxy.enter(|| connect(NEAR.parse().unwrap())));
+        let header = |port| format!("PROXY TCP4 192.168.0.1 192.168.0.11 {port} 443\r\n");
+        let broken = machine.says(NEAR, header(port).as_bytes());
+        let backend = accept(&machine.backends[0]);
+        reset(broken);
+        expect_reset(&backend);
+        let ended = machine.says(NEAR, header(port + 10).as_bytes());
+        let backend = accept(&machine.backends[0]);
+        ended.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(read_to_end(&backend), b"");
+        drop(backend);
+        assert_eq!(read_to_end(&ended), b"");
+        expect_closed(&machine.says(NEAR, b"GET / HTTP/1.1\r\n"));
+
+        let (said, unsaid) = BY_LEVEL.split_at(level + 1);
+        for text in said.concat() {
+            if text != "Connection broken" || level == 1 {
+                pony.message(text);
+            }
+        }
+        for text in unsaid.concat() {
+            let is_said = pony.json().iter().any(|line| line["message"] == text);
+            assert!(!is_said, "-v {level}: {text}");
+        }
+        if level == 2 {
+            // Every connection has its events then.
+            wait_eq(2, || pony.events("close").len());
+            assert!(pony.closes_with("client: ")["error"].is_string());
+        }
+    }
 }
 
 #[test]

@@ -98,6 +98,41 @@ fn a_client_whose_header_names_what_it_came_for_reaches_that() {
     expect_bytes(&accept(&target), b"payload");
 }
 
+/// The scenario of go-mmproxy, with its flags.
+#[test]
+fn mmproxy_sends_clients_of_other_addresses_to_its_backend_as_those_of_their_headers() {
+    let Some(lab) = Lab::new() else { return };
+    redirect(&lab, "127.0.0.1");
+    lab.proxy
+        .run("ip rule add from 127.0.0.1/8 iif lo table 123");
+    lab.proxy
+        .enter(|| std::fs::write(ROUTE_LOOPBACK, "1").unwrap());
+    let backend = lab
+        .proxy
+        .enter(|| TcpListener::bind("127.0.0.1:25578").unwrap());
+    let launch = Launch::new(&Entry::tcp("127.0.0.1:1"));
+    let _pony = lab.start(launch.arguments(&[
+        "mmproxy",
+        "-l",
+        "0.0.0.0:25577",
+        "-4",
+        "127.0.0.1:25578",
+        "-listen-transparent",
+    ]));
+    for port in 10000..=10004 {
+        let to = at(&format!("203.0.113.9:{port}"));
+        let client = format!("127.0.0.1:{}", port + 2345);
+        let header = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} 25578\r\n", port + 2345);
+        let mut stream = lab.client.enter(|| connect(to));
+        write!(stream, "{header}PING-{port}").unwrap();
+        let mut accepted = accept(&backend);
+        assert_eq!(accepted.peer_addr().unwrap().to_string(), client);
+        expect_bytes(&accepted, format!("PING-{port}").as_bytes());
+        write!(accepted, "PONG-{port}").unwrap();
+        expect_bytes(&stream, format!("PONG-{port}").as_bytes());
+    }
+}
+
 #[test]
 fn an_ordinary_user_is_told_at_the_start_what_a_transparent_listener_needs() {
     let Some(lab) = Lab::new() else { return };

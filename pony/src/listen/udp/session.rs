@@ -71,9 +71,12 @@ impl Session {
             key,
             client,
             permit,
-            record: service
-                .recorder
-                .open(client, target, introduction.passage()),
+            record: service.recorder.open(
+                introduction.party,
+                client,
+                target,
+                introduction.passage(),
+            ),
             path,
             told,
             activity: LastActivity::new(sys::now()),

@@ -76,7 +76,8 @@ fn a_client_of_one_family_comes_through_a_front_end_of_the_other() {
 #[test]
 fn a_header_may_come_in_any_number_of_segments() {
     let pony = Pony::start(&listener(echo_target(), REQUIRED));
-    let long = [ENDS, &[0x04, 0x40, 0], &[0; 0x4000]].concat();
+    // As long as any can be: 12 bytes of addresses, and a field of the rest.
+    let long = [ENDS, &[0x04, 0xff, 0xf0], &vec![0; 0xfff0]].concat();
     for header in [LINE.as_bytes().to_vec(), binary(0x21, 0x11, ENDS)] {
         let mut client = connect(pony.address("tcp"));
         client.set_nodelay(true).unwrap();
@@ -206,6 +207,28 @@ fn where_headers_are_optional_a_front_end_may_speak_without_one() {
 }
 
 #[test]
+fn where_headers_are_optional_one_that_has_begun_must_come_to_its_end() {
+    let block = "accept: optional, trusted: [127.0.0.1], header_timeout: 100ms";
+    let (target, address) = tcp_listener();
+    let pony = Pony::start(&listener(address, block));
+    let begun = binary(0x21, 0x11, ENDS);
+    for (bytes, result) in [
+        (&b"PROXY TCP4 192.0.2.7 "[..], "timeout"),
+        (&begun[..20], "timeout"),
+        (
+            b"PROXY TCP5 192.0.2.7 198.51.100.2 56324 443\r\n",
+            "malformed",
+        ),
+        (&binary(0x31, 0x11, ENDS), "malformed"),
+    ] {
+        let before = pony.headers(result);
+        expect_closed(&says(&pony, bytes));
+        assert_eq!(pony.headers(result), before + 1, "{bytes:?}");
+    }
+    assert!(!has_connection(&target), "none of them was a client");
+}
+
+#[test]
 fn where_headers_are_optional_a_server_that_speaks_first_is_heard() {
     let block = "accept: optional, trusted: [127.0.0.1], header_timeout: 100ms";
     let (target, address) = tcp_listener();
@@ -220,7 +243,11 @@ fn where_headers_are_optional_a_server_that_speaks_first_is_heard() {
 #[test]
 fn access_lists_and_limits_judge_the_client_of_the_header() {
     let entry = listener(echo_target(), REQUIRED).limits("max_connections_per_ip: 1");
-    let pony = Pony::start(&entry);
+    let pony = Pony::start(&entry.with("exempt: [192.0.2.9]"));
+    let exempt = [0, 1].map(|_| says(&pony, LINE.replace("192.0.2.7", "192.0.2.9")));
+    for mut exempt in exempt {
+        ping(&mut exempt, b"as many as it likes");
+    }
     let mut first = says(&pony, LINE);
     ping(&mut first, b"one");
     expect_closed(&says(&pony, LINE));

@@ -238,6 +238,44 @@ fn where_headers_are_optional_a_datagram_without_one_is_its_senders() {
 }
 
 #[test]
+fn where_headers_are_optional_a_strangers_datagrams_are_never_parsed() {
+    let (target, address) = udp_listener();
+    let block = "accept: optional, trusted: [127.0.0.2]";
+    let pony = Pony::start(&listener(address, block));
+    let forged = of(7, 53, b"forged");
+    udp_client(pony.address("udp")).send(&forged).unwrap();
+    expect_datagram(&target, &forged);
+    wait_eq(1, || pony.events("open").len());
+    let opened = pony.events("open");
+    assert_eq!(opened[0]["source_ip"], "127.0.0.1", "{opened:?}");
+}
+
+#[test]
+fn the_longest_datagrams_have_room_for_a_header() {
+    let (target, address) = udp_listener();
+    let entry = listener(address, &format!("{REQUIRED}, send: v2"));
+    let pony = Pony::start(&entry.with("udp: { buffer_size: 65535 }"));
+    let datagram = of(7, 53, &vec![7; 60_000]);
+    udp_client(pony.address("udp")).send(&datagram).unwrap();
+    expect_datagram(&target, &datagram);
+}
+
+#[test]
+fn a_client_of_one_family_comes_through_a_front_end_of_the_other() {
+    let (target, address) = udp_listener();
+    let block = "accept: required, trusted: [127.0.0.1, \"::1\"]";
+    let pony = Launch::new(&listener(address, block).listen("[::]:0")).start();
+    let port = pony.address("udp").port();
+    for host in ["127.0.0.1", "[::1]"] {
+        let front_end = udp_client(format!("{host}:{port}").parse().unwrap());
+        front_end.send(&of(7, 53, b"question")).unwrap();
+        let source = expect_datagram(&target, b"question");
+        target.send_to(b"answer", source).unwrap();
+        expect_datagram(&front_end, b"answer");
+    }
+}
+
+#[test]
 fn limits_are_those_of_the_client_in_the_header() {
     let entry = listener(udp_echo_target(), REQUIRED).limits("max_connections_per_ip: 1");
     let pony = Pony::start(&entry);

@@ -80,6 +80,21 @@ fn a_client_that_was_learned_from_a_header_is_told_to_the_target() {
 }
 
 #[test]
+fn an_ipv4_client_of_an_ipv6_destination_is_told_as_a_mapped_one() {
+    let (target, address) = tcp_listener();
+    let told = "PROXY TCP6 ::ffff:192.0.2.7 2001:db8::2 56324 443\r\n";
+    let ends: [std::net::Ipv6Addr; 2] =
+        ["::ffff:192.0.2.7", "2001:db8::2"].map(|text| text.parse().unwrap());
+    let ends = ends.map(|ip| ip.octets()).concat();
+    let binary = binary(0x21, 0x21, &[&ends, &[0xdc, 0x04, 0x01, 0xbb][..]].concat());
+    for (send, expected) in [("v1", told.as_bytes()), ("v2", &binary)] {
+        let pony = Pony::start(&listener(address, &format!("{REQUIRED}, send: {send}")));
+        let _client = says(&pony, told);
+        expect_bytes(&accept(&target), expected);
+    }
+}
+
+#[test]
 fn a_connection_without_a_name_gets_one_that_the_log_has_too() {
     let (target, address) = tcp_listener();
     let pony = Pony::start(&listener(address, "send: v2, send_fields: [unique_id]"));

@@ -1,10 +1,10 @@
 //! Front ends that are slow with their headers.
 
-use std::io::Write as _;
+use std::{io::Write as _, net::TcpStream};
 
 use super::{LINE, REQUIRED, binary, listener, says};
 use crate::harness::{
-    Launch, Pony,
+    Entry, Launch, Pony,
     peers::{connect, connect_from, echo_target, expect_closed, ping},
     wait_eq,
 };
@@ -81,30 +81,66 @@ fn attempts_are_those_of_the_clients_and_not_of_the_front_end() {
 }
 
 #[test]
-fn thousands_of_silent_front_ends_take_little_memory_and_others_are_served() {
-    const SILENT: usize = 4_000;
-    let block = "accept: required, trusted: [127.0.0.0/8], header_timeout: 1h";
-    let pony = Launch::new(&listener(echo_target(), block)).start();
-    let memory = || pony.metric("process_resident_memory_bytes", &[]);
-    let before = memory();
-    let silent: Vec<_> = (0..SILENT)
-        .map(|number| {
-            let mut stream = connect_from(
-                &format!("127.0.1.{}", 1 + number % 100),
-                pony.address("tcp"),
-            );
-            if number % 2 == 0 {
-                stream
-                    .write_all(&binary(0x21, 0x11, &vec![0; 60_000])[..20])
-                    .unwrap();
-            }
-            stream
-        })
-        .collect();
-    wait_eq(SILENT as u64, || pony.waiting());
+fn ten_thousand_silent_front_ends_take_little_memory_and_others_are_served() {
+    let pony = Launch::new(&patient_with_headers("1h"))
+        .and(&patient_with_headers("500ms").name("brief"))
+        .start();
+    let before = pony.resident();
+    let mut silent = crowd(&pony, "tcp");
+    wait_eq(CROWD as u64, || pony.waiting());
     ping(&mut says(&pony, LINE), b"others are served");
-    let grown = memory() - before;
-    assert!(grown < 16e6, "{grown} bytes for {SILENT}");
+    // Now and then a byte of some.
+    for turn in 20..30 {
+        for stream in silent.iter_mut().step_by(50) {
+            stream.write_all(&UNFINISHED[turn..=turn]).unwrap();
+        }
+        ping(&mut says(&pony, LINE), b"others are served");
+    }
+    assert_eq!(pony.waiting(), CROWD as u64);
+    let grown = pony.resident().saturating_sub(before);
+    assert!(grown < 4096 * CROWD as u64, "{grown} bytes for {CROWD}");
     drop(silent);
     wait_eq(0, || pony.waiting());
+
+    // Who is not waited for so long is closed with the reason.
+    for stream in crowd(&pony, "brief") {
+        expect_closed(&stream);
+    }
+    let timeouts = "result=\"timeout\"";
+    let closed = || pony.count("packetpony_proxy_headers_total", "brief", timeouts);
+    wait_eq(CROWD as u64, closed);
+    ping(&mut says(&pony, LINE), b"others are served");
 }
+
+/// A listener whose front ends are all of 127.0.0.0/8, and have this long.
+fn patient_with_headers(timeout: &str) -> Entry {
+    let block = "accept: required, trusted: [127.0.0.0/8]";
+    listener(
+        echo_target(),
+        &format!("{block}, header_timeout: {timeout}"),
+    )
+}
+
+/// Front ends of a hundred addresses: every second one says nothing, others begin a header, which one
+/// in fifty goes on with.
+fn crowd(pony: &Pony, listener: &str) -> Vec<TcpStream> {
+    // Ours too: half of all connections' ends are here.
+    pony::sys::raise_open_files();
+    let address = pony.address(listener);
+    let connect = |number: usize| {
+        let mut stream = connect_from(&format!("127.0.1.{}", 1 + number % 100), address);
+        if number.is_multiple_of(50) {
+            stream.write_all(&UNFINISHED[..20]).unwrap();
+        } else if number.is_multiple_of(2) {
+            stream.write_all(b"PROXY TCP4 192.0.2.7 ").unwrap();
+        }
+        stream
+    };
+    (0..CROWD).map(connect).collect()
+}
+
+const CROWD: usize = 10_000;
+
+/// It is to be 60,016 bytes long.
+const UNFINISHED: &[u8; 30] =
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xea\x60\xc0\0\x02\x07\xc6\x33\x64\x02\xdc\x04\x01\xbb\0\0";

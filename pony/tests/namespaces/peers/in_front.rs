@@ -58,7 +58,8 @@ fn headers(lab: &Lab, pony: &Pony, listener: &str, result: &str) -> u64 {
 fn haproxy_in_front_says_who_the_client_is_and_its_health_checks_pass() {
     let Some(lab) = Lab::new() else { return };
     servers::echo(&lab.proxy);
-    let pony = lab.start(Launch::new(&behind("one", 7001)).and(&behind("two", 7002)));
+    let launch = Launch::new(&behind("one", 7001)).and(&behind("two", 7002));
+    let pony = lab.start(launch.logging("level: debug"));
     let haproxy = Peer::haproxy(
         &lab.proxy,
         8001,
@@ -79,6 +80,29 @@ fn haproxy_in_front_says_who_the_client_is_and_its_health_checks_pass() {
         }
     }
     assert!(!haproxy.log().contains("is DOWN"), "{}", haproxy.log());
+    check_that_checks_are_no_news(&pony);
+}
+
+/// HAProxy resets the connections of its checks. They are counted, and nobody is bothered with them.
+#[track_caller]
+fn check_that_checks_are_no_news(pony: &Pony) {
+    let text = "Front end has looked whether somebody listens";
+    for listener in ["one", "two"] {
+        let said = pony.message_where(text, |line| line["listener"] == listener);
+        assert_eq!(said["level"], "debug", "{said}");
+    }
+    let lines = pony.json();
+    for event in lines.iter().filter(|line| !line["event_type"].is_null()) {
+        assert!(!event["proxy_ip"].is_null(), "of a health check: {event}");
+        assert!(event["error"].is_null(), "{event}");
+    }
+    for line in lines
+        .iter()
+        .filter(|line| line["message"] != "Configuration")
+    {
+        let level = line["level"].as_str();
+        assert!(level != Some("warning") && level != Some("error"), "{line}");
+    }
 }
 
 #[test]

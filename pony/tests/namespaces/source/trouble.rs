@@ -2,14 +2,14 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
-use super::{NEAR, at, connect_from, near_tcp, near_udp, seen, tell_who_asks};
+use super::{NEAR, at, connect_from, connected_udp, near_tcp, near_udp, seen, tell_who_asks};
 use crate::{
     harness::{
         Launch, PATIENCE,
         peers::{connect, expect_closed},
         wait_for,
     },
-    lab::{Lab, PROXY_V4, PROXY_V6, TARGET_V4, TARGET_V6, tcp},
+    lab::{Lab, PROXY_V4, PROXY_V6, TARGET_V4, TARGET_V6, tcp, udp},
 };
 
 /// Two listeners in front of the same targets; the second one has these keys too.
@@ -83,19 +83,25 @@ fn packets_to_the_target_are_marked() {
     lab.proxy.run("ip rule add fwmark 7 prohibit");
     let target = format!("{TARGET_V4}:7");
     let marked = tcp("marked", 7001, &target).with("mark: 7");
-    let pony = lab.start(Launch::new(&tcp("plain", 7000, &target)).and(&marked));
+    let datagrams = udp("datagrams", 7001, &target).with("mark: 7");
+    let launch = Launch::new(&tcp("plain", 7000, &target)).and(&marked);
+    let pony = lab.start(launch.and(&datagrams));
     seen(&lab.client.enter(|| connect(at(PROXY_V4, 7000))));
     let refused = lab.client.enter(|| connect(at(PROXY_V4, 7001)));
     expect_closed(&refused);
-    let closed = wait_for("its close event", || {
-        let mut events = pony.events("close").into_iter();
-        events.find(|event| event["listener_name"] == "marked")
-    });
-    let error = closed["error"].as_str().unwrap();
-    assert!(
-        error.contains("198.51.100.1:7: Permission denied"),
-        "{error}"
-    );
+    let socket = lab.client.enter(|| connected_udp(at(PROXY_V4, 7001)));
+    socket.send(b"who?").unwrap();
+    for listener in ["marked", "datagrams"] {
+        let closed = wait_for("its close event", || {
+            let mut events = pony.events("close").into_iter();
+            events.find(|event| event["listener_name"] == listener)
+        });
+        let error = closed["error"].as_str().unwrap();
+        assert!(
+            error.contains("198.51.100.1:7: Permission denied"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
