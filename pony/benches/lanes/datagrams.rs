@@ -66,4 +66,4 @@ fn is_answered(socket: &UdpSocket, number: u64) -> io::Result<bool> {
 
 const FLOWS: usize = 50;
 /// Questions of a flow that wait for an answer.
-const WINDOW: usize = 4;
+const WINDOW: usize = 2;

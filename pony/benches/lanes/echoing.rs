@@ -61,6 +61,8 @@ struct Flow {
     stream: TcpStream,
     sent: u64,
     received: u64,
+    /// It writes no more until something has come back.
+    pauses: bool,
     is_over: bool,
 }
 
@@ -87,9 +89,17 @@ fn there_and_back(ends: Ends, flows: usize, window: [Instant; 2]) -> io::Result<
                 poll.change(&flow.stream, number, EventFlags::IN)?;
             } else if flags.contains(EventFlags::OUT) {
                 moved.sent += flow.write()? * counts;
+                if flow.is_full() {
+                    poll.change(&flow.stream, number, EventFlags::IN)?;
+                    flow.pauses = true;
+                }
             }
             if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
                 moved.received += flow.read(&mut buffer)? * counts;
+                if flow.pauses && !flow.is_full() {
+                    poll.change(&flow.stream, number, EventFlags::IN | EventFlags::OUT)?;
+                    flow.pauses = false;
+                }
             }
             if flow.is_over {
                 poll.remove(&flow.stream)?;
@@ -109,6 +119,7 @@ impl Flow {
             stream,
             sent: 0,
             received: 0,
+            pauses: false,
             is_over: false,
         })
     }
@@ -119,6 +130,10 @@ impl Flow {
         let written = or_nothing(self.stream.write(&chunk()[at..]))?.unwrap_or(0) as u64;
         self.sent += written;
         Ok(written)
+    }
+
+    const fn is_full(&self) -> bool {
+        self.sent - self.received >= MOST_UNDER_WAY
     }
 
     /// What there is, up to a chunk.
@@ -151,3 +166,7 @@ fn or_nothing(result: io::Result<usize>) -> io::Result<Option<usize>> {
 }
 
 const FLOWS: usize = 50;
+/// Bytes of a flow that have not come back. Without a bound queues grow to tens of megabytes, and where
+/// a target that reads no more before it is rid of its answers meets a full queue, TCP can stand still
+/// for good: Linux 6.18 takes no window from a segment that does not fit its own.
+const MOST_UNDER_WAY: u64 = 1 << 20;
