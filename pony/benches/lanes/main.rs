@@ -1,4 +1,6 @@
 //! What forwarding TCP costs, by each lane, beside no proxy, HAProxy and nginx.
+//! Also behind a load balancer, with the clients' own addresses; and what a range of ports costs, of
+//! connections and of datagrams.
 //!
 //! `cargo xtask bench lanes` builds what it needs and runs it, as root. All are the real programs,
 //! with configurations like anybody's (`configs.rs`), at once and side by side, and are given the
@@ -166,7 +168,7 @@ fn workers() -> usize {
     cores().div_ceil(2)
 }
 
-/// Each place with how to make it, and how clients come there.
+/// Each place, with how to make it and how clients come there.
 const SCENES: [(&str, MakePlace, Setting); 4] = [
     (place::LOOPBACK, Place::loopback, Setting::Direct),
     (place::VETH, Place::veth, Setting::Direct),
