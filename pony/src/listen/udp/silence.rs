@@ -6,7 +6,8 @@
 //! long as a session may be.
 //!
 //! What holds: there are never more of them than twice those that were heard of within that time, each
-//! a port of a trusted front end.
+//! a port of a trusted front end, and never more than [`MOST`]. Whoever has so many can send in the name
+//! of front ends, and needs none of this to say to be anybody.
 
 use std::{
     collections::HashMap,
@@ -35,6 +36,13 @@ impl Silence {
         let mut ports = self.lock();
         if ports.heard.len() >= ports.most {
             ports.heard.retain(|_, heard| is_kept(*heard, now, quiet));
+            if ports.heard.len() > MOST / 2 {
+                let mut keeps = false;
+                ports.heard.retain(|_, _| {
+                    keeps = !keeps;
+                    keeps
+                });
+            }
             ports.most = LEAST.max(2 * ports.heard.len());
         }
         ports.heard.insert(key, now);
@@ -65,6 +73,8 @@ fn is_kept(heard: Nanos, now: Nanos, quiet: Nanos) -> bool {
 
 /// So many are not worth looking through.
 const LEAST: usize = 1024;
+/// Two front ends' ports, all in use.
+const MOST: usize = 1 << 17;
 
 #[cfg(test)]
 mod tests {
@@ -103,5 +113,19 @@ mod tests {
             silence.begin(key(port), at(u64::from(port)), QUIET);
             assert!(silence.lock().heard.len() <= LEAST);
         }
+    }
+
+    #[test]
+    fn a_flood_in_the_name_of_front_ends_takes_bounded_memory() {
+        let silence = Silence::default();
+        let now = Nanos::from_secs(1);
+        for number in 0..3 * u32::try_from(MOST).unwrap() {
+            let [_, a, b, c] = number.to_be_bytes();
+            let from = SocketAddr::from(([10, a, b, c], 1));
+            silence.begin(Key::own(from, None), now, QUIET);
+            assert!(silence.lock().heard.len() <= MOST);
+        }
+        silence.begin(key(1), now, QUIET);
+        assert!(silence.holds(key(1), now, QUIET));
     }
 }
