@@ -4,6 +4,7 @@
 
 pub mod buffers;
 pub mod destination;
+pub mod foreign;
 mod memory;
 pub mod netlink;
 pub mod tcp;

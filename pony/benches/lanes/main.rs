@@ -31,6 +31,7 @@ mod connecting;
 mod contestant;
 mod conversation;
 mod datagrams;
+mod door;
 mod echoing;
 mod idle;
 mod mirror;

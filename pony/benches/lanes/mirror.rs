@@ -9,18 +9,16 @@ use std::{
 };
 
 use rustix::{
-    buffer::spare_capacity,
-    event::epoll::{self, EventData, EventFlags},
-    net::{SocketFlags, accept_with},
+    event::epoll::EventFlags,
     pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice},
 };
 
+use crate::door::{Call, Door};
+
 /// One thread's part of the connections.
 pub(crate) struct Mirror {
-    epoll: OwnedFd,
-    listener: TcpListener,
+    door: Door,
     flows: HashMap<u64, Flow>,
-    next: u64,
 }
 
 struct Flow {
@@ -34,53 +32,23 @@ struct Flow {
 
 impl Mirror {
     pub(crate) fn new(listener: TcpListener) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let data = EventData::new_u64(LISTENER);
-        epoll::add(&epoll, &listener, data, EventFlags::IN)?;
+        // It is not said again as long as nothing changes: see `Flow::reflect`.
+        let interest = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
         Ok(Self {
-            epoll,
-            listener,
+            door: Door::new(listener, interest)?,
             flows: HashMap::new(),
-            next: LISTENER + 1,
         })
     }
 
     pub(crate) fn run(&mut self) -> io::Result<()> {
-        let mut events = Vec::with_capacity(256);
         loop {
-            epoll::wait(&self.epoll, spare_capacity(&mut events), None)?;
-            for event in events.drain(..) {
-                match event.data.u64() {
-                    LISTENER => self.accept()?,
-                    key => self.reflect(key),
+            match self.door.next()? {
+                Call::New(key, stream) => {
+                    self.flows.insert(key, Flow::new(stream)?);
                 }
+                Call::Known(key) => self.reflect(key),
             }
         }
-    }
-
-    fn accept(&mut self) -> io::Result<()> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let stream = TcpStream::from(accept_with(&self.listener, flags)?);
-        let (from, into) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
-        fcntl_setpipe_size(&into, PIPE_LEN)?;
-        // It is not said again as long as nothing changes: see `Flow::reflect`.
-        let interest = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
-        epoll::add(
-            &self.epoll,
-            &stream,
-            EventData::new_u64(self.next),
-            interest,
-        )?;
-        let flow = Flow {
-            stream,
-            from,
-            into,
-            held: 0,
-            has_ended: false,
-        };
-        self.flows.insert(self.next, flow);
-        self.next += 1;
-        Ok(())
     }
 
     /// A connection that ends or breaks is closed.
@@ -96,6 +64,18 @@ impl Mirror {
 }
 
 impl Flow {
+    fn new(stream: TcpStream) -> io::Result<Self> {
+        let (from, into) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
+        fcntl_setpipe_size(&into, PIPE_LEN)?;
+        Ok(Self {
+            stream,
+            from,
+            into,
+            held: 0,
+            has_ended: false,
+        })
+    }
+
     /// Goes on until there is nothing to read, or no room to write. False when all is sent back.
     fn reflect(&mut self) -> io::Result<bool> {
         loop {
@@ -128,5 +108,4 @@ fn pull(from: impl AsFd, into: impl AsFd, len: usize) -> io::Result<Option<usize
     }
 }
 
-const LISTENER: u64 = 0;
 const PIPE_LEN: usize = 256 * 1024;

@@ -13,14 +13,11 @@ use std::{
     thread,
 };
 
-use rustix::{
-    buffer::spare_capacity,
-    event::epoll::{self, EventData, EventFlags},
-    net::{SocketFlags, accept_with},
-};
+use rustix::event::epoll::EventFlags;
 use socket2::{Domain, Socket, Type};
 
 use crate::{
+    door::{Call, Door},
     mirror::Mirror,
     pattern::{CHUNK, chunk, is_at},
     place::Place,
@@ -127,53 +124,30 @@ fn source(mut stream: TcpStream) -> io::Result<()> {
 
 /// One thread's part of the conversations.
 struct Echo<'a> {
-    epoll: std::os::fd::OwnedFd,
-    listener: TcpListener,
+    door: Door,
     streams: HashMap<u64, TcpStream>,
-    next: u64,
     open: &'a AtomicUsize,
 }
 
 impl<'a> Echo<'a> {
     fn new(listener: TcpListener, open: &'a AtomicUsize) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(
-            &epoll,
-            &listener,
-            EventData::new_u64(LISTENER),
-            EventFlags::IN,
-        )?;
         Ok(Self {
-            epoll,
-            listener,
+            door: Door::new(listener, EventFlags::IN)?,
             streams: HashMap::new(),
-            next: LISTENER + 1,
             open,
         })
     }
 
     fn run(&mut self) -> io::Result<()> {
-        let mut events = Vec::with_capacity(256);
         loop {
-            epoll::wait(&self.epoll, spare_capacity(&mut events), None)?;
-            for event in events.drain(..) {
-                match event.data.u64() {
-                    LISTENER => self.accept()?,
-                    key => self.answer(key),
+            match self.door.next()? {
+                Call::New(key, stream) => {
+                    self.streams.insert(key, stream);
+                    self.open.fetch_add(1, Relaxed);
                 }
+                Call::Known(key) => self.answer(key),
             }
         }
-    }
-
-    fn accept(&mut self) -> io::Result<()> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let stream = TcpStream::from(accept_with(&self.listener, flags)?);
-        let data = EventData::new_u64(self.next);
-        epoll::add(&self.epoll, &stream, data, EventFlags::IN)?;
-        self.streams.insert(self.next, stream);
-        self.next += 1;
-        self.open.fetch_add(1, Relaxed);
-        Ok(())
     }
 
     fn answer(&mut self, key: u64) {
@@ -198,5 +172,4 @@ impl<'a> Echo<'a> {
 
 /// Instead of a number of bytes: they were not those that were sent.
 pub(crate) const WRONG: u64 = u64::MAX;
-const LISTENER: u64 = 0;
 const BACKLOG: i32 = 4096;

@@ -44,15 +44,7 @@ impl Locals {
 
     /// Makes these the addresses. One that has no room is left to the daemon.
     pub(super) fn update(&mut self, addresses: &BTreeSet<Addr16>) -> Result<(), MapError> {
-        let mut rows: HashMap<u32, LocalsRow> = HashMap::new();
-        let mut left = 0_usize;
-        for addr in addresses {
-            let row = rows.entry(place(addr)).or_default();
-            match row.and(addr) {
-                Some(more) => *row = more,
-                None => left += 1,
-            }
-        }
+        let (rows, left) = rows(addresses);
         if left > 0 && !self.is_full {
             warn!(
                 addresses = left,
@@ -73,6 +65,20 @@ impl Locals {
         self.rows = rows;
         Ok(())
     }
+}
+
+/// The elements of the map that are not empty, by place, and how many addresses have no room.
+fn rows(addresses: &BTreeSet<Addr16>) -> (HashMap<u32, LocalsRow>, usize) {
+    let mut rows: HashMap<u32, LocalsRow> = HashMap::new();
+    let mut left = 0;
+    for addr in addresses {
+        let row = rows.entry(place(addr)).or_default();
+        match row.and(addr) {
+            Some(more) => *row = more,
+            None => left += 1,
+        }
+    }
+    (rows, left)
 }
 
 /// The addresses of all interfaces of this network namespace.
@@ -106,8 +112,21 @@ fn own(message: &AddressMessage) -> Option<Addr16> {
 
 #[cfg(test)]
 mod tests {
+    use pony_common::layout::locals::WAYS;
+
     use super::*;
     use crate::kernel::lab;
+
+    #[test]
+    fn addresses_that_share_a_place_have_room_there_as_long_as_there_is_some() {
+        let all = (0..1 << 20).map(|number| Addr16::from_v4(u32::to_be_bytes(number)));
+        let sharing = all.filter(|addr| place(addr) == 7).take(WAYS + 2);
+        let sharing: BTreeSet<_> = sharing.collect();
+        let (rows, left) = rows(&sharing);
+        assert_eq!((rows.len(), left), (1, 2));
+        let has_room = sharing.iter().filter(|addr| rows[&7].has(addr));
+        assert_eq!(has_room.count(), WAYS);
+    }
 
     #[tokio::test]
     async fn the_addresses_are_those_of_all_interfaces_and_not_their_peers() {

@@ -11,7 +11,10 @@ use std::{
 
 use socket2::{Domain, Protocol as SocketProtocol, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::config::{Family, Host, HostPort, Listener, Protocol, Span};
+use crate::{
+    config::{Family, Host, HostPort, Listener, Protocol, Span},
+    sys::foreign::{set_freebind, set_transparent},
+};
 
 /// Where to listen, and how.
 #[derive(Clone, Copy, Debug)]
@@ -211,25 +214,6 @@ fn open_at(
     }
     socket.bind(&address.into())?;
     Ok(socket)
-}
-
-/// Lets a socket have addresses that are not this machine's.
-pub(super) fn set_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
-    // The kernel keeps one flag for both families of an IPv6 socket.
-    if address.is_ipv6() {
-        socket.set_ip_transparent_v6(true)
-    } else {
-        socket.set_ip_transparent_v4(true)
-    }
-}
-
-/// Lets a socket be bound to an address that this machine does not have.
-pub(super) fn set_freebind(socket: &Socket, address: SocketAddr) -> io::Result<()> {
-    if address.is_ipv6() {
-        socket.set_freebind_v6(true)
-    } else {
-        socket.set_freebind_v4(true)
-    }
 }
 
 /// The first address of a name, IPv4 before IPv6, as the original chooses.

@@ -75,9 +75,9 @@ impl<'a> From<&'a FlowEvent> for FlowObject<'a> {
 #[derive(serde::Serialize)]
 struct PassageObject<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    proxy_ip: Option<IpAddr>,
+    front_end_ip: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    proxy_port: Option<u16>,
+    front_end_port: Option<u16>,
     destination_ip: IpAddr,
     destination_port: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,8 +89,8 @@ struct PassageObject<'a> {
 impl<'a> From<&'a Passage> for PassageObject<'a> {
     fn from(passage: &'a Passage) -> Self {
         Self {
-            proxy_ip: passage.front_end.map(|address| address.ip()),
-            proxy_port: passage.front_end.map(|address| address.port()),
+            front_end_ip: passage.front_end.map(|address| address.ip()),
+            front_end_port: passage.front_end.map(|address| address.port()),
             destination_ip: passage.destination.ip(),
             destination_port: passage.destination.port(),
             unique_id: passage.unique_id.as_deref().map(shortened),

@@ -60,7 +60,7 @@ impl fmt::Display for SyslogText<'_> {
     }
 }
 
-/// `src=… dst=…`, and through which proxy
+/// `src=… dst=…`, and through which front end
 struct Ends<'a>(&'a FlowEvent);
 
 impl fmt::Display for Ends<'_> {
@@ -71,7 +71,11 @@ impl fmt::Display for Ends<'_> {
             return Ok(());
         };
         if let Some(front_end) = passage.front_end {
-            write!(f, " via={front_end} to={}", passage.destination)?;
+            write!(
+                f,
+                " front_end={front_end} destination={}",
+                passage.destination
+            )?;
         }
         if let Some(id) = &passage.unique_id {
             write!(f, " unique_id={}", Escaped(id))?;

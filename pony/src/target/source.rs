@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 
 use crate::{
     config::{Host, Listener, Protocol, Source, SourcePort},
-    sys,
+    sys::{self, foreign::set_transparent},
 };
 
 /// Why a listener's targets cannot be reached as configured.
@@ -34,7 +34,7 @@ pub fn try_out(listener: &Listener) -> Result<(), SourceError> {
             continue;
         };
         if listener.source.preserve.is_some() {
-            make_transparent(&socket, any).map_err(|source| SourceError {
+            set_transparent(&socket, any).map_err(|source| SourceError {
                 key: "preserve_source",
                 source,
             })?;
@@ -162,7 +162,7 @@ fn connecting(
         socket.set_mark(mark)?;
     }
     if source.preserve.is_some() {
-        make_transparent(&socket, to)?;
+        set_transparent(&socket, to)?;
         if from.port() == 0 {
             // `connect` chooses the port, and knows which are free towards this target.
             sys::bind_without_port(&socket)?;
@@ -196,14 +196,6 @@ fn open(address: SocketAddr, protocol: Protocol) -> io::Result<Socket> {
         kind.nonblocking(),
         Some(number),
     )
-}
-
-fn make_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
-    if address.is_ipv4() {
-        socket.set_ip_transparent_v4(true)
-    } else {
-        socket.set_ip_transparent_v6(true)
-    }
 }
 
 #[cfg(test)]

@@ -100,6 +100,12 @@ impl Lab {
         ));
     }
 
+    /// Has the target send what is for clients by way of the proxy.
+    pub(crate) fn route_answers_through_the_proxy(&self) {
+        self.target.ip("route add 192.0.2.0/24 via 198.51.100.254\n\
+             route add 2001:db8:1::/63 via 2001:db8:2::fe\n");
+    }
+
     /// Makes TCP send nothing again that has arrived.
     ///
     /// On a busy machine a sender takes a late answer for a loss, and what it sends again the

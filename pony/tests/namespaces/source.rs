@@ -43,8 +43,7 @@ fn a_target_on_loopback_sees_each_client_itself() {
 fn a_target_on_another_machine_sees_each_client_itself_where_its_answers_are_routed_here() {
     let Some(lab) = Lab::new() else { return };
     tell_who_asks(&lab.target, [TARGET_V4, TARGET_V6]);
-    lab.target.ip("route add 192.0.2.0/24 via 198.51.100.254\n\
-         route add 2001:db8:1::/63 via 2001:db8:2::fe\n");
+    lab.route_answers_through_the_proxy();
     lab.proxy
         .ip("rule add from 198.51.100.1 iif to-target lookup 123\n\
          route add local default dev lo table 123\n");

@@ -11,14 +11,14 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{io::Interest, net::UdpSocket};
 
-use super::super::{
-    service::canonical,
-    socket::{set_freebind, set_transparent},
-};
+use super::super::service::canonical;
 use crate::{
     config::Listener,
     relay::ReplyPath,
-    sys::{self, destination},
+    sys::{
+        self, destination,
+        foreign::{set_freebind, set_transparent},
+    },
 };
 
 /// A bound UDP socket that says to which of our addresses each datagram was sent.

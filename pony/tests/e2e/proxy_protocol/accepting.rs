@@ -31,8 +31,8 @@ fn the_client_is_who_the_header_says_it_is() {
         let event = pony.closes_with("");
         assert_eq!(event["source_ip"], "192.0.2.7", "{event}");
         assert_eq!(event["source_port"], 56324, "{event}");
-        assert_eq!(event["proxy_ip"], "127.0.0.1", "{event}");
-        assert_eq!(event["proxy_port"], front_end.port(), "{event}");
+        assert_eq!(event["front_end_ip"], "127.0.0.1", "{event}");
+        assert_eq!(event["front_end_port"], front_end.port(), "{event}");
         assert_eq!(event["destination_ip"], "198.51.100.2", "{event}");
         assert_eq!(event["destination_port"], 443, "{event}");
         assert_eq!(event["bytes_sent"], 7, "a header is no payload: {event}");
@@ -125,7 +125,7 @@ fn a_header_without_a_client_means_the_connections_own_addresses() {
     wait_eq(count, || pony.events("close").len());
     for event in pony.events("close") {
         assert_eq!(event["source_ip"], "127.0.0.1", "{event}");
-        assert!(event["proxy_ip"].is_null(), "{event}");
+        assert!(event["front_end_ip"].is_null(), "{event}");
     }
     assert_eq!(pony.headers("own"), count as u64);
 }

@@ -57,7 +57,7 @@ fn each_datagram_says_for_whom_it_is_and_answers_come_back_without_a_header() {
     let opened = pony.events("open");
     assert_eq!(opened[1]["source_ip"], "192.0.2.8", "{opened:?}");
     assert_eq!(opened[2]["destination_port"], 54, "{opened:?}");
-    assert_eq!(opened[0]["proxy_ip"], "127.0.0.1", "{opened:?}");
+    assert_eq!(opened[0]["front_end_ip"], "127.0.0.1", "{opened:?}");
 }
 
 #[test]

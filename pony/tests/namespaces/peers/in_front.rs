@@ -40,7 +40,7 @@ fn check_clients(lab: &Lab, pony: &Pony, port: u16, listener: &str) {
             "{opened}"
         );
         assert_eq!(opened["destination_port"], port, "{opened}");
-        assert!(!opened["proxy_ip"].is_null(), "{opened}");
+        assert!(!opened["front_end_ip"].is_null(), "{opened}");
     }
 }
 
@@ -93,7 +93,10 @@ fn check_that_checks_are_no_news(pony: &Pony) {
     }
     let lines = pony.json();
     for event in lines.iter().filter(|line| !line["event_type"].is_null()) {
-        assert!(!event["proxy_ip"].is_null(), "of a health check: {event}");
+        assert!(
+            !event["front_end_ip"].is_null(),
+            "of a health check: {event}"
+        );
         assert!(event["error"].is_null(), "{event}");
     }
     for line in lines

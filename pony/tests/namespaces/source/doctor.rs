@@ -63,8 +63,7 @@ fn its_commands_bring_the_answers_of_targets_on_loopback_back() {
 fn its_commands_bring_the_answers_of_targets_on_another_machine_back() {
     let Some(lab) = Lab::new() else { return };
     tell_who_asks(&lab.target, [TARGET_V4, TARGET_V6]);
-    lab.target.ip("route add 192.0.2.0/24 via 198.51.100.254\n\
-         route add 2001:db8:1::/63 via 2001:db8:2::fe\n");
+    lab.route_answers_through_the_proxy();
     let entry = tcp("far", 7000, &format!("{TARGET_V4}:7"))
         .with(&format!(
             "target_address_v6: \"{TARGET_V6}:7\", preserve_source: true"
