@@ -124,6 +124,14 @@ impl Lab {
         let launch = launch.inside(&self.mounts.entrance());
         self.proxy.enter(|| launch.start())
     }
+
+    /// The daemon with this file of those that are shipped.
+    pub(crate) fn start_example(&self, name: &str) -> Pony {
+        let example = format!("{}/../configs/{name}", env!("CARGO_MANIFEST_DIR"));
+        // It brings its own listeners.
+        let launch = Launch::new(&tcp("none", 1, "127.0.0.1:1"));
+        self.start(launch.arguments(&["run", "-c", &example]))
+    }
 }
 
 impl Launch {

@@ -1,14 +1,14 @@
 //! Listeners on ranges of ports and on whole prefixes.
 
 use std::{
-    io::ErrorKind,
-    net::{SocketAddr, TcpStream, UdpSocket},
+    io::{ErrorKind, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
 };
 
 use crate::{
     harness::{
         Entry, Launch, PATIENCE, Pony,
-        peers::{connect, expect_datagram, ping, ping_udp},
+        peers::{accept, connect, expect_bytes, expect_datagram, ping, ping_udp},
         wait_eq, wait_until,
     },
     lab::{Lab, PROXY_V4, PROXY_V6, TARGET_V4},
@@ -115,6 +115,28 @@ fn one_client_has_a_session_for_each_port_and_each_answer_comes_from_where_it_wa
     many.connect(at(&format!("{PROXY_V4}:10003"))).unwrap();
     for len in [0, 1, 1472, 4000] {
         ping_udp(&many, &vec![7; len]);
+    }
+}
+
+#[test]
+fn with_the_example_clients_reach_the_target_at_each_port() {
+    let Some(lab) = Lab::new() else { return };
+    let at_target = at(&format!("{TARGET_V4}:27003"));
+    let streams = lab.target.enter(|| TcpListener::bind(at_target).unwrap());
+    let datagrams = lab.target.enter(|| UdpSocket::bind(at_target).unwrap());
+    datagrams.set_read_timeout(Some(PATIENCE)).unwrap();
+    let _pony = lab.start_example("many-ports.yaml");
+
+    for (host, bound) in [(PROXY_V4, "0.0.0.0:0"), (PROXY_V6, "[::]:0")] {
+        let to = at(&format!("{host}:27003"));
+        let mut stream = lab.client.enter(|| connect(to));
+        stream.write_all(b"a stream").unwrap();
+        expect_bytes(&accept(&streams), b"a stream");
+        let client = client(&lab.client, bound);
+        client.send_to(b"a datagram", to).unwrap();
+        let session = expect_datagram(&datagrams, b"a datagram");
+        datagrams.send_to(b"an answer", session).unwrap();
+        assert_eq!(expect_datagram(&client, b"an answer"), to);
     }
 }
 

@@ -84,12 +84,7 @@ fn with_the_example_nginx_logs_the_client() {
     let Some(lab) = Lab::new() else { return };
     let server = WebServer::start(&lab.proxy);
     fs::write(server.file("page"), "a page\n").unwrap();
-    let example = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../configs/keep-client-address.yaml"
-    );
-    let launch = Launch::new(&near_tcp()).arguments(&["run", "-c", example]);
-    let _pony = lab.start(launch);
+    let _pony = lab.start_example("keep-client-address.yaml");
     for (proxy, client) in PROXIES.into_iter().zip(["192.0.2.1", "2001:db8:1::1"]) {
         let page = lab.client.enter(|| {
             let line = format!("curl --silent --show-error http://{proxy}:8080/page --globoff");

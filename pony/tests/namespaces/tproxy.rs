@@ -54,6 +54,25 @@ fn who_comes_to_a_transparent_listener_itself_is_served_too() {
     assert_eq!(expect_datagram(&datagrams, b"datagram"), to);
 }
 
+#[test]
+fn with_the_example_and_its_rules_clients_reach_the_port_that_they_wanted() {
+    let Some(lab) = Lab::new() else { return };
+    lab.client.ip("route add 203.0.113.0/24 via 192.0.2.254\n");
+    for rule in include_str!("../../../configs/tproxy.yaml").lines() {
+        if let Some(rule) = rule.strip_prefix("#   ") {
+            lab.proxy
+                .enter(|| tools::run(&mut tools::command("sh -e"), rule));
+        }
+    }
+    let target = lab
+        .target
+        .enter(|| TcpListener::bind((TARGET_V4, 10003)).unwrap());
+    let _pony = lab.start_example("tproxy.yaml");
+    let mut stream = lab.client.enter(|| connect(at("203.0.113.9:10003")));
+    stream.write_all(b"as if it were there").unwrap();
+    expect_bytes(&accept(&target), b"as if it were there");
+}
+
 /// The scenario of go-mmproxy: the target is on loopback, and so is what the rule sends them to.
 #[test]
 fn the_listener_may_be_on_loopback_alone() {

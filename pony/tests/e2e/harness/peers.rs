@@ -228,6 +228,14 @@ pub(crate) fn udp(address: &str) -> UdpSocket {
     socket
 }
 
+/// A UDP socket on a port that was closed, or is about to be: a process that another test starts just
+/// then has the socket before for a moment longer.
+pub(crate) fn udp_again(address: SocketAddr) -> UdpSocket {
+    let socket = wait_for("the port to be free", || UdpSocket::bind(address).ok());
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
 /// A UDP client of `address` alone.
 pub(crate) fn udp_client(address: SocketAddr) -> UdpSocket {
     let socket = udp(if address.is_ipv4() {

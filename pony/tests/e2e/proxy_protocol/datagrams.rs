@@ -6,7 +6,8 @@ use super::{ENDS, LINE, SIGNATURE, binary};
 use crate::harness::{
     Entry, Launch, Pony,
     peers::{
-        closed_port, expect_datagram, ping_udp, udp, udp_client, udp_echo_target, udp_listener,
+        closed_port, expect_datagram, ping_udp, udp, udp_again, udp_client, udp_echo_target,
+        udp_listener,
     },
     wait_eq, wait_until,
 };
@@ -323,11 +324,11 @@ fn a_target_that_was_not_there_is_told_again() {
     let nobody = closed_port();
     let pony = Pony::start(&listener(nobody, "send: v2, udp_header: first"));
     let client = udp_client(pony.address("udp"));
-    client.send(b"lost").unwrap();
-    wait_until("the refusal", || {
+    wait_until("a refusal", || {
+        client.send(b"heard").unwrap();
         pony.errors("udp", "target_read") + pony.errors("udp", "target_write") > 0
     });
-    let target = udp(&nobody.to_string());
+    let target = udp_again(nobody);
     client.send(b"heard").unwrap();
     let mut buffer = [0; 100];
     let len = target.recv(&mut buffer).unwrap();

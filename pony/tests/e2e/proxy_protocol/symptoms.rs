@@ -7,7 +7,7 @@ use crate::harness::{
     Entry, Launch, Pony,
     peers::{
         accept, connect, expect_bytes, expect_closed, expect_datagram, has_connection,
-        tcp_listener, udp, udp_client, udp_listener,
+        tcp_listener, udp, udp_again, udp_client, udp_listener,
     },
     wait_eq, wait_until,
 };
@@ -73,11 +73,11 @@ fn a_client_hears_its_target_after_an_empty_answer_and_after_the_target_was_away
         expect_datagram(&front_end, answer);
     }
     drop(target);
-    front_end.send(&of_v6(b"lost")).unwrap();
-    wait_until("the refusal", || {
+    wait_until("a refusal", || {
+        front_end.send(&of_v6(b"again")).unwrap();
         pony.errors("udp", "target_read") + pony.errors("udp", "target_write") > 0
     });
-    let target = udp(&address.to_string());
+    let target = udp_again(address);
     front_end.send(&of_v6(b"again")).unwrap();
     assert_eq!(expect_datagram(&target, b"again"), session);
     target.send_to(b"answer", session).unwrap();

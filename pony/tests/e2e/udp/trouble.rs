@@ -1,16 +1,15 @@
 //! Targets that are away or have no address, and clients that come while one session opens.
 
 use std::{
-    net::UdpSocket,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
 };
 
 use crate::harness::{
-    Entry, Launch, PATIENCE, Pony,
+    Entry, Launch, Pony,
     peers::{
-        connect, echo_target, expect_datagram, ping, ping_udp, udp_client, udp_echo_target,
-        udp_listener,
+        connect, echo_target, expect_datagram, ping, ping_udp, udp_again, udp_client,
+        udp_echo_target, udp_listener,
     },
     wait_eq, wait_until,
 };
@@ -25,14 +24,13 @@ fn a_session_survives_while_its_target_is_away_and_works_when_it_is_back() {
 
     drop(target);
     let failures = || pony.errors("udp", "target_read") + pony.errors("udp", "target_write");
-    for number in 1..=3 {
-        client.send(b"anybody there?").unwrap();
-        wait_until("the refusal to be counted", || failures() >= number);
-    }
+    wait_until("refusals to be counted", || {
+        client.send(b"again").unwrap();
+        failures() >= 3
+    });
     assert_eq!(pony.active("udp"), 1);
 
-    let target = UdpSocket::bind(address).unwrap();
-    target.set_read_timeout(Some(PATIENCE)).unwrap();
+    let target = udp_again(address);
     client.send(b"again").unwrap();
     assert_eq!(
         expect_datagram(&target, b"again"),

@@ -7,21 +7,13 @@ use std::{
 
 use crate::{
     harness::{
-        Launch, Pony,
+        Pony,
         peers::{accept, connect, connect_from, expect_bytes, expect_closed, expect_datagram, udp},
         wait_for,
     },
-    lab::{Lab, tcp},
+    lab::Lab,
     peers::at,
 };
-
-/// The daemon with this file.
-fn start(lab: &Lab, name: &str) -> Pony {
-    let example = format!("{}/../configs/{name}", env!("CARGO_MANIFEST_DIR"));
-    // It brings its own listeners.
-    let launch = Launch::new(&tcp("none", 1, "127.0.0.1:1"));
-    lab.start(launch.arguments(&["run", "-c", &example]))
-}
 
 /// A header of a client of 203.0.113.7:1000 that wants to go there.
 fn line(ip: &str, port: u16) -> String {
@@ -42,7 +34,7 @@ fn behind_a_load_balancer_its_clients_are_clients_and_strangers_are_refused() {
     let target = lab
         .proxy
         .enter(|| TcpListener::bind("127.0.0.1:80").unwrap());
-    let pony = start(&lab, "behind-a-load-balancer.yaml");
+    let pony = lab.start_example("behind-a-load-balancer.yaml");
     let address = at("192.0.2.254", 8080);
     let mut stream = lab.client.enter(|| connect_from("192.0.2.1", address));
     let header = line("192.0.2.254", 443);
@@ -64,7 +56,7 @@ fn a_target_is_told_who_the_client_is() {
     let target = lab
         .target
         .enter(|| TcpListener::bind("198.51.100.1:80").unwrap());
-    let _pony = start(&lab, "tell-the-target.yaml");
+    let _pony = lab.start_example("tell-the-target.yaml");
     let stream = lab.client.enter(|| connect(at("192.0.2.254", 8080)));
     let ports = [stream.local_addr().unwrap().port(), 8080].map(u16::to_be_bytes);
     // Version 2, for a stream of IPv4, with a unique id of 24 bytes.
@@ -77,7 +69,7 @@ fn a_target_is_told_who_the_client_is() {
 fn datagrams_behind_a_proxy_are_their_clients() {
     let Some(lab) = Lab::new() else { return };
     let target = lab.proxy.enter(|| udp("127.0.0.1:53"));
-    let pony = start(&lab, "udp-behind-a-proxy.yaml");
+    let pony = lab.start_example("udp-behind-a-proxy.yaml");
     let proxy: UdpSocket = lab.client.enter(|| udp("192.0.2.1:0"));
     proxy.connect(at("192.0.2.254", 5353)).unwrap();
     let begin = b"\r\n\r\n\0\r\nQUIT\n\x21\x12\x00\x0c";
@@ -96,7 +88,7 @@ fn clients_go_where_their_headers_say_and_nowhere_else() {
     let target = lab
         .target
         .enter(|| TcpListener::bind("198.51.100.1:8000").unwrap());
-    let _pony = start(&lab, "where-the-header-says.yaml");
+    let _pony = lab.start_example("where-the-header-says.yaml");
     let connect = || {
         lab.client
             .enter(|| connect_from("192.0.2.1", at("192.0.2.254", 8080)))
